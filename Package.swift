@@ -1,0 +1,93 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Every target is checked the same way; docs/architecture.md says why.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+    name: "hansard",
+    products: [
+        .executable(name: "hansard", targets: ["HansardCommand"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // C libraries: a module map and a shim, nothing else.
+        .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
+        .systemLibrary(
+            name: "CLibwebsockets", pkgConfig: "libwebsockets",
+            providers: [.apt(["libwebsockets-dev", "libwebsockets-evlib-uv"])]),
+        .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CPocketSphinx", pkgConfig: "pocketsphinx",
+            providers: [.apt(["libpocketsphinx-dev", "pocketsphinx-en-us"])]),
+        .systemLibrary(
+            name: "CSpeexDSP", pkgConfig: "speexdsp", providers: [.apt(["libspeexdsp-dev"])]),
+
+        // Libraries: each owns at most one C library and has never heard of a tenant.
+        .target(name: "EventLoops", dependencies: ["CLibuv"], swiftSettings: strict),
+        .target(
+            name: "Web",
+            dependencies: [
+                "CLibwebsockets", "EventLoops",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .target(name: "Postgres", dependencies: ["CPostgres", "EventLoops"], swiftSettings: strict),
+        .target(name: "Crypto", dependencies: ["COpenSSL"], swiftSettings: strict),
+        .target(name: "Audio", dependencies: ["CSpeexDSP"], swiftSettings: strict),
+        .target(
+            name: "LocalSpeech", dependencies: ["CPocketSphinx", "EventLoops", "Audio"],
+            swiftSettings: strict),
+
+        // The domain: imports none of the above.
+        .target(
+            name: "Hansard",
+            dependencies: [.product(name: "DequeModule", package: "swift-collections")],
+            swiftSettings: strict + [.strictMemorySafety()]),
+
+        // The product: where both sides meet, and the command line.
+        .target(
+            name: "HansardServer",
+            dependencies: [
+                "Hansard", "EventLoops", "Web", "Postgres", "Crypto", "Audio", "LocalSpeech",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "HansardCommand",
+            dependencies: [
+                "Hansard", "HansardServer", "EventLoops", "Web", "Postgres", "Crypto",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict),
+
+        .testTarget(name: "EventLoopsTests", dependencies: ["EventLoops"], swiftSettings: strict),
+        .testTarget(name: "WebTests", dependencies: ["Web", "EventLoops"], swiftSettings: strict),
+        .testTarget(name: "PostgresTests", dependencies: ["Postgres"], swiftSettings: strict),
+        .testTarget(name: "CryptoTests", dependencies: ["Crypto"], swiftSettings: strict),
+        .testTarget(name: "AudioTests", dependencies: ["Audio"], swiftSettings: strict),
+        .testTarget(
+            name: "LocalSpeechTests", dependencies: ["LocalSpeech"], swiftSettings: strict),
+        .testTarget(name: "HansardTests", dependencies: ["Hansard"], swiftSettings: strict),
+        .testTarget(
+            name: "HansardServerTests",
+            dependencies: ["HansardServer", "Hansard", "Postgres", "Crypto"], swiftSettings: strict),
+        .testTarget(name: "ArchitectureTests", swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,2 @@
+internal import CLibuv
+func versionProbe() -> String { String(cString: uv_version_string()) }

@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct HansardCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "hansard")
+}

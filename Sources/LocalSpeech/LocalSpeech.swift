@@ -1,0 +1,2 @@
+internal import CPocketSphinx
+func probe() -> Bool { ps_args() == nil }
