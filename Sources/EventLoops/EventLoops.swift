@@ -1,2 +1,0 @@
-internal import CLibuv
-func versionProbe() -> String { String(cString: uv_version_string()) }

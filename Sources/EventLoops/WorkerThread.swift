@@ -1,0 +1,138 @@
+import Foundation
+import Synchronization
+
+/// One operating-system thread that runs what it is given, in order: the place for calls that block or compute
+/// (libpq, PocketSphinx, fdatasync), so that no event loop ever waits for them.
+///
+/// It is a `SerialExecutor`, so that an actor can live on it (`nonisolated var unownedExecutor`), and a
+/// `TaskExecutor`, so that a task can prefer it. Its owner calls `stop()` once; work enqueued before that still runs.
+///
+/// `@unchecked Sendable`: all mutable state is behind `condition`.
+public final class WorkerThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
+    /// The thread's name as debuggers and `top -H` show it; Linux keeps its first 15 bytes.
+    public let name: String
+
+    private let condition = NSCondition()
+    private var pending: [Work] = []
+    private var isStopping = false
+    private var isFinished = false
+    private let threadID = Atomic<UInt>(0)
+
+    private enum Work {
+        case closure(@Sendable () -> Void)
+        case job(UnownedJob)
+    }
+
+    /// Starts the thread.
+    ///
+    /// - Parameters:
+    ///   - name: shown by debuggers.
+    ///   - stackSize: in bytes; PocketSphinx and libpq are content with the default of 8 MiB, which is only reserved.
+    public init(name: String, stackSize: Int = 8 << 20) {
+        self.name = name
+        let thread = Thread { [self] in run() }
+        thread.name = name
+        thread.stackSize = stackSize
+        thread.start()
+    }
+
+    /// Runs `work` on the thread after everything given before. Any thread may call it.
+    ///
+    /// - Returns: `false` if the thread has been stopped, and `work` will never run.
+    @discardableResult
+    public func execute(_ work: @escaping @Sendable () -> Void) -> Bool {
+        add(.closure(work))
+    }
+
+    /// Runs `work` on the thread and waits for its result without blocking the caller's thread.
+    ///
+    /// - Throws: what `work` throws, or `CancellationError` if the thread has been stopped.
+    public func run<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            let accepted = execute { continuation.resume(with: Result { try work() }) }
+            if !accepted { continuation.resume(throwing: CancellationError()) }
+        }
+    }
+
+    /// Lets everything enqueued so far run, then ends the thread. Returns at once; calling it again does nothing.
+    public func stop() {
+        condition.withLock {
+            isStopping = true
+            condition.signal()
+        }
+    }
+
+    /// Blocks the calling thread until the worker has ended. Never call it on the worker itself or on an event loop.
+    public func join() {
+        precondition(!isCurrent, "WorkerThread.join() on the thread itself would never return")
+        condition.withLock {
+            while !isFinished { condition.wait() }
+        }
+    }
+
+    /// Whether the calling code runs on this thread.
+    public var isCurrent: Bool { threadID.load(ordering: .relaxed) == currentThreadID() }
+
+    private func add(_ work: Work) -> Bool {
+        condition.withLock {
+            if isStopping { return false }
+            pending.append(work)
+            condition.signal()
+            return true
+        }
+    }
+
+    private func run() {
+        threadID.store(currentThreadID(), ordering: .relaxed)
+        var batch: [Work] = []
+        while true {
+            condition.lock()
+            while pending.isEmpty && !isStopping { condition.wait() }
+            swap(&batch, &pending)
+            let ends = batch.isEmpty && isStopping
+            if ends {
+                isFinished = true
+                condition.broadcast()
+            }
+            condition.unlock()
+            if ends { return }
+            for work in batch {
+                switch work {
+                case .closure(let body): body()
+                case .job(let job): runJob(job)
+                }
+            }
+            batch.removeAll(keepingCapacity: true)
+        }
+    }
+
+    private func runJob(_ job: UnownedJob) {
+        job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+    }
+
+    // MARK: SerialExecutor, TaskExecutor
+
+    /// Part of `Executor`. Actors on this
+    /// thread must not be called after their owner stopped it: a broken invariant, which traps because the job would be lost.
+    public func enqueue(_ job: consuming ExecutorJob) {
+        let accepted = add(.job(UnownedJob(job)))
+        precondition(accepted, "a task was enqueued on the stopped thread '\(name)'")
+    }
+
+    /// Part of `SerialExecutor`.
+    public func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+
+    /// Part of `TaskExecutor`.
+    public func asUnownedTaskExecutor() -> UnownedTaskExecutor { UnownedTaskExecutor(ordinary: self) }
+
+    /// Part of `SerialExecutor`: lets `assumeIsolated` work from synchronous code on the thread.
+    public func checkIsolated() {
+        precondition(isCurrent, "expected to be on the thread '\(name)'")
+    }
+
+    /// Part of `SerialExecutor`.
+    public func isIsolatingCurrentContext() -> Bool? { isCurrent }
+}
+
+/// An identity of the calling thread, never 0.
+func currentThreadID() -> UInt { UInt(pthread_self()) }

@@ -1,0 +1,53 @@
+import EventLoops
+import Synchronization
+import Testing
+
+@Suite struct WorkerThreadTests {
+    @Test func runsInOrderOnOneThread() async throws {
+        let thread = WorkerThread(name: "test")
+        let seen = Mutex<[Int]>([])
+        for number in 0..<1_000 {
+            thread.execute {
+                #expect(thread.isCurrent)
+                seen.withLock { $0.append(number) }
+            }
+        }
+        let last = try await thread.run { seen.withLock { $0.last } }
+        #expect(last == 999)
+        #expect(seen.withLock { $0 } == Array(0..<1_000))
+        thread.stop()
+        thread.join()
+    }
+
+    @Test func workGivenBeforeStopStillRunsAndLaterWorkIsRefused() async {
+        let thread = WorkerThread(name: "test")
+        let count = Atomic<Int>(0)
+        for _ in 0..<100 { thread.execute { count.add(1, ordering: .relaxed) } }
+        thread.stop()
+        thread.join()
+        #expect(count.load(ordering: .relaxed) == 100)
+        #expect(!thread.execute {})
+        await #expect(throws: CancellationError.self) { try await thread.run { 1 } }
+    }
+
+    @Test func anActorLivesOnIt() async {
+        actor Counter {
+            let thread: WorkerThread
+            var value = 0
+            init(thread: WorkerThread) { self.thread = thread }
+            nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+            func increment() {
+                #expect(thread.isCurrent)
+                value += 1
+            }
+        }
+        let thread = WorkerThread(name: "actor")
+        let counter = Counter(thread: thread)
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<50 { group.addTask { await counter.increment() } }
+        }
+        #expect(await counter.value == 50)
+        thread.stop()
+        thread.join()
+    }
+}
