@@ -1,0 +1,40 @@
+/// What went wrong, in terms that every edge can answer: one mapper turns it into an HTTP status, one into a
+/// WebSocket close.
+public struct HansardError: Error, Sendable, Equatable {
+    /// The kind of failure; it decides the HTTP status and whether a client should try again.
+    public enum Code: String, Sendable, CaseIterable {
+        /// The request itself is wrong; `message` says what, where and what would be right.
+        case invalid
+        /// No credential, or one that is unknown, malformed or expired.
+        case unauthenticated
+        /// The credential is good but does not allow this.
+        case forbidden
+        /// It does not exist, or the caller may not know that it does.
+        case notFound
+        /// It contradicts the present state.
+        case conflict
+        /// A rate or a number of things at once is exhausted; later it may work.
+        case limited
+        /// A store or an engine is away or full; later it will work.
+        case unavailable
+        /// A defect of ours. The message is for the log; the caller reads "internal error".
+        case `internal`
+    }
+
+    /// The kind of failure.
+    public var code: Code
+    /// For people: what was wrong, where, and what would be right. Holds no secret.
+    public var message: String
+    /// The name of the offending parameter or the JSON pointer of the offending field, if there is one.
+    public var field: String?
+    /// When to try again, if that is known.
+    public var retryAfter: Duration?
+
+    /// Describes a failure.
+    public init(_ code: Code, _ message: String, field: String? = nil, retryAfter: Duration? = nil) {
+        self.code = code
+        self.message = message
+        self.field = field
+        self.retryAfter = retryAfter
+    }
+}

@@ -1,0 +1,122 @@
+public import FoundationEssentials
+
+/// What a key may be used for.
+public enum Scope: String, Sendable, CaseIterable, Codable, Hashable {
+    /// Open sessions on `/v1/listen`, and make short-lived tokens for it.
+    case listen
+    /// List and read the tenant's transcripts.
+    case transcriptsRead = "transcripts:read"
+    /// Delete the tenant's transcripts.
+    case transcriptsDelete = "transcripts:delete"
+    /// Read the tenant's usage.
+    case usageRead = "usage:read"
+    /// List and read the tenant's sessions.
+    case sessionsRead = "sessions:read"
+    /// End the tenant's sessions.
+    case sessionsTerminate = "sessions:terminate"
+}
+
+/// The SHA-256 of a whole secret: all of it that is ever stored.
+public struct SecretDigest: Hashable, Sendable {
+    /// 32 bytes.
+    public let bytes: [UInt8]
+    /// Wraps the 32 bytes of a SHA-256.
+    public init(_ bytes: [UInt8]) {
+        precondition(bytes.count == 32, "a SHA-256 digest has 32 bytes")
+        self.bytes = bytes
+    }
+}
+
+/// A tenant's API key without its secret.
+public struct APIKey: Sendable, Equatable {
+    /// Its public name.
+    public var id: KeyID
+    /// Whose key it is.
+    public var tenant: TenantID
+    /// What the tenant calls it.
+    public var name: String
+    /// What it may be used for.
+    public var scopes: Set<Scope>
+    /// The prefix and first four characters of the secret, for people who look for it in a list.
+    public var displayPrefix: String
+    /// The last four characters of the secret.
+    public var displaySuffix: String
+    /// False refuses it and closes its live sessions.
+    public var isEnabled: Bool
+    /// From when it is refused; nil is never.
+    public var expiresAt: Date?
+    /// When it was created.
+    public var createdAt: Date
+
+    /// A key as a store or a test describes it.
+    public init(
+        id: KeyID, tenant: TenantID, name: String, scopes: Set<Scope> = Set(Scope.allCases), displayPrefix: String,
+        displaySuffix: String, isEnabled: Bool = true, expiresAt: Date? = nil, createdAt: Date
+    ) {
+        self.id = id
+        self.tenant = tenant
+        self.name = name
+        self.scopes = scopes
+        self.displayPrefix = displayPrefix
+        self.displaySuffix = displaySuffix
+        self.isEnabled = isEnabled
+        self.expiresAt = expiresAt
+        self.createdAt = createdAt
+    }
+}
+
+/// What an operator's token may do.
+public enum AdminRole: String, Sendable, CaseIterable, Codable {
+    /// Everything, other tokens included.
+    case owner
+    /// Tenants, keys, quotas, sessions, nodes.
+    case `operator`
+    /// Plans, prices, periods, invoices.
+    case billing
+    /// Reading only.
+    case viewer
+}
+
+/// An operator's token without its secret.
+public struct AdminToken: Sendable, Equatable {
+    /// Its public name, `adm_` and 22 characters.
+    public var id: String
+    /// What its holder calls it.
+    public var name: String
+    /// What it may do.
+    public var role: AdminRole
+    /// From when it is refused; nil is never.
+    public var expiresAt: Date?
+    /// When it was created.
+    public var createdAt: Date
+
+    /// A token as a store or a test describes it.
+    public init(id: String, name: String, role: AdminRole, expiresAt: Date? = nil, createdAt: Date) {
+        self.id = id
+        self.name = name
+        self.role = role
+        self.expiresAt = expiresAt
+        self.createdAt = createdAt
+    }
+}
+
+/// Everything that admission needs to know about tenants and keys, at one moment: handshakes are decided from it, in
+/// memory, without a database call.
+public struct AccessSnapshot: Sendable {
+    /// The store's access sequence when the snapshot was taken.
+    public var sequence: Int64
+    /// Every tenant by id.
+    public var tenants: [TenantID: Tenant]
+    /// Every key by the digest of its secret.
+    public var keys: [SecretDigest: APIKey]
+    /// The digest of each key by its public name, for tokens that refer to their parent key.
+    public var digests: [KeyID: SecretDigest]
+
+    /// A snapshot as a store read it.
+    public init(sequence: Int64, tenants: [Tenant], keys: [(SecretDigest, APIKey)]) {
+        self.sequence = sequence
+        self.tenants = Dictionary(uniqueKeysWithValues: tenants.map { ($0.id, $0) })
+        self.keys = Dictionary(uniqueKeysWithValues: keys)
+        digests = Dictionary(uniqueKeysWithValues: keys.map { ($0.1.id, $0.0) })
+    }
+}

@@ -1,0 +1,63 @@
+public import FoundationEssentials
+
+/// What a session used, as it is billed and reported: one row per session, written once it has ended.
+public struct UsageRow: Sendable, Equatable, Codable {
+    /// Which session; the row's key, so that writing it twice changes nothing.
+    public var session: SessionID
+    /// Whose usage it is.
+    public var tenant: TenantID
+    /// The key that opened the session.
+    public var key: KeyID
+    /// The engine that listened.
+    public var engine: String
+    /// The model that the client asked for.
+    public var model: String
+    /// The language that the client asked for.
+    public var language: String
+    /// The client's labels.
+    public var tags: [String]
+    /// The region of the node that served it.
+    public var region: String
+    /// Channels of the audio; time is counted once for all of them.
+    public var channels: Int
+    /// floor(admitted frames x 1000 / sample rate).
+    public var audioMilliseconds: Int64
+    /// From the handshake to the end of the connection.
+    public var connectedMilliseconds: Int64
+    /// When the session began.
+    public var startedAt: Date
+    /// When it ended.
+    public var endedAt: Date
+
+    /// A row as the session's owner or the spool describes it.
+    public init(
+        session: SessionID, tenant: TenantID, key: KeyID, engine: String, model: String, language: String,
+        tags: [String], region: String, channels: Int, audioMilliseconds: Int64, connectedMilliseconds: Int64,
+        startedAt: Date, endedAt: Date
+    ) {
+        self.session = session
+        self.tenant = tenant
+        self.key = key
+        self.engine = engine
+        self.model = model
+        self.language = language
+        self.tags = tags
+        self.region = region
+        self.channels = channels
+        self.audioMilliseconds = audioMilliseconds
+        self.connectedMilliseconds = connectedMilliseconds
+        self.startedAt = startedAt
+        self.endedAt = endedAt
+    }
+}
+
+/// Where usage rows are kept.
+///
+/// Conformers may be called from any task; they throw `HansardError` with code `.unavailable` if the store is away.
+public protocol UsageStore: Sendable {
+    /// Stores rows in one step. A row whose session is already there only ever raises its counters, so that any batch
+    /// may be repeated in any order.
+    func record(_ rows: [UsageRow]) async throws
+    /// The row of a session, if it has been recorded.
+    func usage(of session: SessionID, tenant: TenantID) async throws -> UsageRow?
+}
