@@ -1,0 +1,342 @@
+/// A session's decisions: what is admitted, what is said, what is kept, and when it ends. It owns the finals, the clock
+/// and the results; a socket is one attachment of it, an engine stream another.
+///
+/// Pure: events go in, actions come out in the order in which their owner must run them. Time is a parameter.
+///
+///     claiming -> live -> finishing -> settling -> ended
+///         '----------------------------------------^   (claim refused, or the client left before it)
+public struct Session: Sendable {
+    /// The limits of one session. They are generous to clients that behave and final to those that do not.
+    public struct Limits: Sendable {
+        /// A client that says nothing for so long is gone.
+        public var idle = Duration.seconds(10)
+        /// Text messages that are not of the protocol, before the session is closed.
+        public var unknownMessages = 10
+        /// `Finalize` messages without their answer, before reading stops.
+        public var pendingFinalizes = 16
+        /// How long an engine may take to give the rest after the last audio.
+        public var engineDrain = Duration.seconds(30)
+        /// The limits of the protocol and the design.
+        public init() {}
+    }
+
+    /// What the owner does, in order.
+    public enum Action: Sendable, Equatable {
+        /// Begin the engine's stream on the reservation.
+        case openEngine(EngineAudio)
+        /// Ask the engine for finals of everything so far.
+        case flushEngine(channel: Int)
+        /// Tell the engine that no audio follows.
+        case finishEngine
+        /// Drop the engine's stream.
+        case cancelEngine
+        /// Make the final durable; what follows in the list, and after it, is sent only then.
+        case keep(FinalResult)
+        /// Send to the client, if it is still there.
+        case send(SessionMessage)
+        /// Stop or resume reading from the client: its own TCP slows it down.
+        case pauseReading
+        /// See `pauseReading`.
+        case resumeReading
+        /// Store the transcript, record the usage, give the slot back; then call `settled()`.
+        case settle(Ending)
+        /// Close the connection.
+        case close(Ending)
+    }
+
+    /// What happens to audio that arrives.
+    public enum AudioDecision: Sendable {
+        /// Decode it, then call `audioAdmitted`.
+        case admit
+        /// Keep it until the claim is decided. It is neither forwarded nor metered.
+        case hold
+        /// The session is ending: it is not heard any more.
+        case ignore
+    }
+
+    enum Phase: Equatable {
+        /// The slot is being claimed; what arrives is held.
+        case claiming
+        /// Audio goes to the engine, results come back.
+        case live
+        /// The engine gives the rest; `deadline` is the last moment for it.
+        case finishing(Ending, deadline: ContinuousClock.Instant)
+        /// The owner stores, records and releases.
+        case settling(Ending)
+        /// Nothing happens any more.
+        case ended
+    }
+
+    /// What the client asked for.
+    public let options: SessionOptions
+    /// Frames admitted: decoded after the claim. The only measure of audio that is ever billed.
+    public private(set) var frames: Int64 = 0
+    /// The audio's shape, once known.
+    public private(set) var audio: EngineAudio?
+    /// Finals with words, in order: the transcript.
+    public private(set) var finals: [FinalResult] = []
+
+    var phase = Phase.claiming
+    var channels: [ChannelTimeline] = []
+    private let limits: Limits
+    private var lastHeard: ContinuousClock.Instant
+    private var unknownMessages = 0
+    private var isEngineOpen = false
+    private var pauses: Pauses = []
+
+    /// Why reading is stopped.
+    struct Pauses: OptionSet {
+        let rawValue: Int
+        static let engine = Pauses(rawValue: 1)
+        static let finalizes = Pauses(rawValue: 2)
+    }
+
+    /// A session whose slot is being claimed.
+    public init(options: SessionOptions, limits: Limits = Limits(), now: ContinuousClock.Instant) {
+        self.options = options
+        self.limits = limits
+        lastHeard = now
+    }
+
+    /// The audio admitted so far.
+    public var duration: AudioTime {
+        audio.map { AudioTime(frames: frames, sampleRate: $0.sampleRate) } ?? .zero
+    }
+
+    /// Whether what arrives must be held until the claim is decided.
+    public var isClaiming: Bool { phase == .claiming }
+    /// Whether the session takes audio and messages.
+    public var isLive: Bool { phase == .live }
+    /// Whether nothing will happen any more.
+    public var isEnded: Bool { phase == .ended }
+
+    // MARK: The claim
+
+    /// The slot is taken. The owner now replays what it held.
+    public mutating func claimed(now: ContinuousClock.Instant) -> [Action] {
+        guard phase == .claiming else { return [] }
+        phase = .live
+        lastHeard = now
+        return []
+    }
+
+    /// There is no slot: the session never began, and nothing of it is stored.
+    public mutating func claimRefused(_ ending: Ending) -> [Action] {
+        guard phase == .claiming else { return [] }
+        phase = .ended
+        return [.close(ending)]
+    }
+
+    // MARK: The client
+
+    /// Bytes of audio came from the client.
+    public mutating func audioArrived(now: ContinuousClock.Instant) -> AudioDecision {
+        lastHeard = now
+        switch phase {
+        case .claiming: return .hold
+        case .live: return .admit
+        case .finishing, .settling, .ended: return .ignore
+        }
+    }
+
+    /// The decoder knows the audio's shape. Comes once, before the first `audioAdmitted`.
+    public mutating func audioDescribed(sampleRate: Int, channels count: Int) -> [Action] {
+        guard phase == .live, audio == nil else { return [] }
+        let audio = EngineAudio(
+            sampleRate: sampleRate, channels: count, isMultichannel: options.isMultichannel && count > 1)
+        self.audio = audio
+        channels = (0..<audio.resultChannels).map {
+            ChannelTimeline(channel: $0, audio: audio, options: options)
+        }
+        isEngineOpen = true
+        return [.openEngine(audio)]
+    }
+
+    /// Whole frames were decoded and go to the engine.
+    public mutating func audioAdmitted(_ samples: Span<Int16>) -> [Action] {
+        guard phase == .live, let audio else { return [] }
+        frames += Int64(samples.count / audio.channels)
+        var actions: [Action] = []
+        for index in channels.indices {
+            channels[index].heard(samples, say: { actions.append($0) })
+        }
+        return numbered(actions)
+    }
+
+    /// The engine's answer to a send.
+    public mutating func engineTook(_ outcome: SendOutcome) -> [Action] {
+        outcome == .backpressure && phase == .live ? pause(.engine) : []
+    }
+
+    /// A text message came from the client.
+    public mutating func received(_ message: ClientMessage, now: ContinuousClock.Instant) -> [Action] {
+        guard phase == .live else { return [] }
+        lastHeard = now
+        switch message {
+        case .keepAlive: return []
+        case .finalize(let channel): return finalize(channel)
+        case .closeStream: return end(.closeStream, now: now)
+        case .unknown:
+            unknownMessages += 1
+            return unknownMessages > limits.unknownMessages ? end(.badMessages, now: now) : []
+        }
+    }
+
+    /// The connection is gone.
+    public mutating func clientGone(_ ending: Ending = .clientGone, now: ContinuousClock.Instant) -> [Action] {
+        end(ending, now: now)
+    }
+
+    // MARK: The end
+
+    /// Something ends the session: the engine is asked for the rest, then everything is stored, then the client is told.
+    /// The first cause counts.
+    public mutating func end(_ ending: Ending, now: ContinuousClock.Instant) -> [Action] {
+        switch phase {
+        case .claiming:
+            phase = .ended
+            return [.close(ending)]
+        case .live where isEngineOpen:
+            phase = .finishing(ending, deadline: now + limits.engineDrain)
+            return [.finishEngine]
+        case .live:
+            return settle(ending)
+        case .finishing, .settling, .ended:
+            return []
+        }
+    }
+
+    /// Time has passed. Called about once a second.
+    public mutating func ticked(now: ContinuousClock.Instant) -> [Action] {
+        switch phase {
+        case .live where !pauses.isEmpty:
+            lastHeard = now
+            return []
+        case .live where now - lastHeard >= limits.idle:
+            return end(.idle, now: now)
+        case .finishing(let ending, let deadline) where now >= deadline:
+            isEngineOpen = false
+            return [.cancelEngine] + settle(ending.state == .completed ? .engineFailed : ending)
+        default:
+            return []
+        }
+    }
+
+    /// Transcript, usage and slot are taken care of: the client may know.
+    public mutating func settled() -> [Action] {
+        guard case .settling(let ending) = phase else { return [] }
+        phase = .ended
+        let count = frames == 0 ? 0 : audio?.channels ?? 0
+        return [.send(.metadata(duration: duration, channels: count)), .close(ending)]
+    }
+
+    private mutating func settle(_ ending: Ending) -> [Action] {
+        phase = .settling(ending)
+        return [.settle(ending)]
+    }
+
+    // MARK: The engine
+
+    /// The engine's stream said something.
+    public mutating func engineSaid(_ event: EngineEvent, now: ContinuousClock.Instant) -> [Action] {
+        guard isEngineOpen else { return [] }
+        switch event {
+        case .partial(let result):
+            return onChannel(result.channel) { $0.partial(result, say: $1) }
+        case .final(let result):
+            return onChannel(result.channel) { $0.final(result, say: $1) }
+        case .progress(let channel, let through):
+            return onChannel(channel) { $0.progressed(through, say: $1) }
+        case .flushed(let channel):
+            return onChannel(channel) { $0.flushed(say: $1) } + resumeAfterFinalizes()
+        case .capacity:
+            return resume(.engine)
+        case .ended:
+            return engineEnded(now: now)
+        case .failed:
+            isEngineOpen = false
+            guard case .finishing(let ending, _) = phase else { return end(.engineFailed, now: now) }
+            return settle(ending.state == .completed ? .engineFailed : ending)
+        }
+    }
+
+    private mutating func engineEnded(now: ContinuousClock.Instant) -> [Action] {
+        isEngineOpen = false
+        guard case .finishing(let ending, _) = phase else { return end(.engineFailed, now: now) }
+        var actions: [Action] = []
+        let duration = self.duration
+        for index in channels.indices { channels[index].ended(at: duration, say: { actions.append($0) }) }
+        return numbered(actions) + settle(ending)
+    }
+
+    private mutating func finalize(_ channel: Int?) -> [Action] {
+        guard isEngineOpen else {
+            // Nothing was sent yet, so nothing is buffered: the acknowledgement is empty and immediate.
+            let count = options.isMultichannel ? expectedChannels : 1
+            return (0..<count).filter { channel == nil || channel == $0 }.map { index in
+                .send(.result(.emptyFinal(channel: index, of: count, at: .zero, isFromFinalize: true)))
+            }
+        }
+        var actions: [Action] = []
+        for index in channels.indices where channel == nil || channel == index {
+            channels[index].finalizeAsked()
+            actions.append(.flushEngine(channel: index))
+        }
+        let waiting = channels.map(\.pendingFinalizes).max() ?? 0
+        return actions + (waiting >= limits.pendingFinalizes ? pause(.finalizes) : [])
+    }
+
+    private var expectedChannels: Int {
+        if case .raw(_, _, let channels) = options.source { channels } else { 1 }
+    }
+
+    private mutating func resumeAfterFinalizes() -> [Action] {
+        let waiting = channels.map(\.pendingFinalizes).max() ?? 0
+        return waiting < limits.pendingFinalizes ? resume(.finalizes) : []
+    }
+
+    private mutating func onChannel(
+        _ channel: Int, _ event: (inout ChannelTimeline, (Action) -> Void) -> Void
+    ) -> [Action] {
+        guard channels.indices.contains(channel) else { return [] }
+        var actions: [Action] = []
+        event(&channels[channel], { actions.append($0) })
+        return numbered(actions)
+    }
+
+    /// Gives the kept finals their numbers and remembers them for the transcript.
+    private mutating func numbered(_ actions: [Action]) -> [Action] {
+        actions.map { action in
+            guard case .keep(var final) = action else { return action }
+            final.sequence = finals.count
+            finals.append(final)
+            return .keep(final)
+        }
+    }
+
+    // MARK: Back-pressure
+
+    private mutating func pause(_ reason: Pauses) -> [Action] {
+        let wasReading = pauses.isEmpty
+        pauses.insert(reason)
+        return wasReading ? [.pauseReading] : []
+    }
+
+    private mutating func resume(_ reason: Pauses) -> [Action] {
+        guard pauses.contains(reason) else { return [] }
+        pauses.remove(reason)
+        return pauses.isEmpty ? [.resumeReading] : []
+    }
+}
+
+extension SessionResult {
+    /// A final without words at one point of a channel's time line.
+    static func emptyFinal(
+        channel: Int, of channels: Int, at start: AudioTime, through end: AudioTime? = nil, isSpeechFinal: Bool = false,
+        isFromFinalize: Bool = false
+    ) -> SessionResult {
+        SessionResult(
+            channel: channel, channels: channels, start: start, end: end ?? start, isFinal: true,
+            isSpeechFinal: isSpeechFinal, isFromFinalize: isFromFinalize, transcript: "", words: [], confidence: nil)
+    }
+}

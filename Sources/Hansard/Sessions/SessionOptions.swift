@@ -1,0 +1,40 @@
+/// How the client's bytes become PCM.
+public enum AudioSource: Sendable, Equatable {
+    /// Headerless audio as the client describes it. The encoding's name is the wire protocol's.
+    case raw(encoding: String, sampleRate: Int, channels: Int)
+    /// The bytes describe themselves (WAV).
+    case container
+}
+
+/// What a client asked for when it opened its session.
+public struct SessionOptions: Sendable, Equatable {
+    /// The model as asked for; engines may serve it by another, and say so.
+    public var model = "general"
+    /// A BCP 47 tag.
+    public var language = "en"
+    /// What the client sends.
+    public var source = AudioSource.container
+    /// Results for each channel apart.
+    public var isMultichannel = false
+    /// Interim results are sent.
+    public var wantsInterim = false
+    /// The silence that ends an utterance; nil finds no ends.
+    public var endpointing: AudioTime? = .milliseconds(10)
+    /// The gap after a word that is told as `UtteranceEnd`; nil tells none.
+    public var utteranceEnd: AudioTime?
+    /// Speech onsets are told.
+    public var wantsSpeechStarted = false
+    /// Words are repeated as `punctuated_word`.
+    public var wantsPunctuation = false
+    /// Labels for usage reports.
+    public var tags: [String] = []
+    /// Echoed in the metadata of results.
+    public var extra: [String: String] = [:]
+    /// Parameters that were given, are known and have no effect with this engine.
+    public var ignoredParameters: [String] = []
+    /// The engine that shall listen.
+    public var engine = ""
+
+    /// The defaults of the protocol.
+    public init() {}
+}

@@ -1,0 +1,53 @@
+/// A point on, or a stretch of, a session's audio clock: 0 is the first admitted frame, and only admitted audio moves it.
+/// It is never wall-clock time.
+public struct AudioTime: Comparable, Hashable, Sendable, Codable {
+    /// Microseconds of audio.
+    public var microseconds: Int64
+
+    /// The beginning.
+    public static let zero = AudioTime(microseconds: 0)
+
+    /// A time of that many microseconds.
+    public init(microseconds: Int64) { self.microseconds = microseconds }
+
+    /// How long `frames` last at `sampleRate` frames per second, rounded down to the microsecond.
+    public init(frames: Int64, sampleRate: Int) {
+        let rate = Int64(sampleRate)
+        microseconds = frames / rate * 1_000_000 + frames % rate * 1_000_000 / rate
+    }
+
+    /// A time of that many milliseconds.
+    public static func milliseconds(_ value: Int) -> AudioTime { AudioTime(microseconds: Int64(value) * 1_000) }
+
+    /// A time of that many seconds, rounded to the microsecond.
+    public static func seconds(_ value: Double) -> AudioTime {
+        AudioTime(microseconds: Int64((value * 1_000_000).rounded()))
+    }
+
+    /// Seconds, rounded to the millisecond, as messages and transcripts show them.
+    public var seconds: Double { Double((microseconds + 500) / 1_000) / 1_000 }
+
+    /// Whole milliseconds, rounded down.
+    public var milliseconds: Int64 { microseconds / 1_000 }
+
+    /// Earlier is less.
+    public static func < (left: AudioTime, right: AudioTime) -> Bool { left.microseconds < right.microseconds }
+    /// The sum of two stretches, or a point moved by one.
+    public static func + (left: AudioTime, right: AudioTime) -> AudioTime {
+        AudioTime(microseconds: left.microseconds + right.microseconds)
+    }
+    /// What lies between two points; negative if `right` is later.
+    public static func - (left: AudioTime, right: AudioTime) -> AudioTime {
+        AudioTime(microseconds: left.microseconds - right.microseconds)
+    }
+
+    /// Decodes a bare number of microseconds.
+    public init(from decoder: any Decoder) throws {
+        microseconds = try decoder.singleValueContainer().decode(Int64.self)
+    }
+    /// Encodes a bare number of microseconds.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(microseconds)
+    }
+}
