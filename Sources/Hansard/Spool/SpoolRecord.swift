@@ -1,0 +1,210 @@
+public import FoundationEssentials
+
+/// What a session is, as far as its record must survive the node: written when the session goes live.
+public struct SpooledSession: Sendable, Equatable, Codable {
+    /// Which session.
+    public var session: SessionID
+    /// Whose session it is.
+    public var tenant: TenantID
+    /// The key that opened it.
+    public var key: KeyID
+    /// Its lease's marker, with which a restarted node gives the slot back.
+    public var nonce: UUID
+    /// The life of the node that served it.
+    public var holder: NodeEpoch
+    /// When it began.
+    public var startedAt: Date
+    /// The model as asked for.
+    public var model: String
+    /// The language as asked for.
+    public var language: String
+    /// The engine that listens.
+    public var engine: String
+    /// The client's labels.
+    public var tags: [String]
+    /// Parameters that were asked for and have no effect.
+    public var ignoredParameters: [String]
+    /// The region of the node.
+    public var region: String
+    /// Frames per second; 0 until the audio is known.
+    public var sampleRate: Int
+    /// Channels; 0 until the audio is known.
+    public var channels: Int
+
+    /// A session as its owner describes it.
+    public init(
+        session: SessionID, tenant: TenantID, key: KeyID, nonce: UUID, holder: NodeEpoch, startedAt: Date,
+        options: SessionOptions, region: String, sampleRate: Int, channels: Int
+    ) {
+        self.session = session
+        self.tenant = tenant
+        self.key = key
+        self.nonce = nonce
+        self.holder = holder
+        self.startedAt = startedAt
+        self.model = options.model
+        self.language = options.language
+        self.engine = options.engine
+        self.tags = options.tags
+        self.ignoredParameters = options.ignoredParameters
+        self.region = region
+        self.sampleRate = sampleRate
+        self.channels = channels
+    }
+}
+
+/// How a session ended, with everything that the stores must still learn of it.
+public struct SpooledEnd: Sendable, Equatable, Codable {
+    /// The transcript, whole; nil if no audio was admitted.
+    public var transcript: Transcript?
+    /// What it used.
+    public var usage: UsageRow
+    /// The end state.
+    public var state: SessionState
+    /// Why, for people.
+    public var reason: String
+
+    /// An end as the session's owner describes it.
+    public init(transcript: Transcript?, usage: UsageRow, state: SessionState, reason: String) {
+        self.transcript = transcript
+        self.usage = usage
+        self.state = state
+        self.reason = reason
+    }
+}
+
+/// What the spool keeps: the node's own record of its sessions until every store has theirs.
+public enum SpoolRecord: Sendable, Equatable, Codable {
+    /// A session's audio is known and it goes live.
+    case began(SpooledSession)
+    /// A final, written before it is sent.
+    case final(SessionID, FinalResult)
+    /// A checkpoint of usage: audio milliseconds so far, cumulative, at a moment.
+    case usage(SessionID, audioMilliseconds: Int64, at: Date)
+    /// The session is over; the stores have not all been told.
+    case ended(SessionID, SpooledEnd)
+    /// Every store has what it needs: nothing of the session need be kept.
+    case settled(SessionID)
+
+    /// Which session the record is about.
+    public var session: SessionID {
+        switch self {
+        case .began(let session): session.session
+        case .final(let session, _), .usage(let session, _, _), .ended(let session, _), .settled(let session): session
+        }
+    }
+}
+
+/// The framing of records in a spool file: length (4 bytes, little endian), CRC-32C of the payload (4 bytes), payload.
+///
+/// A file may end in the middle of a record, after a crash: what precedes the torn record is good.
+public enum SpoolFraming {
+    /// A payload's largest size: a transcript of some hours of dense speech has a few MiB.
+    public static let maximumPayload = 64 << 20
+    static let headerBytes = 8
+
+    /// Frames one payload.
+    public static func frame(_ payload: [UInt8]) -> [UInt8] {
+        precondition(payload.count <= maximumPayload, "a spool record is at most \(maximumPayload) bytes")
+        let checksum = CRC32.castagnoli.checksum(payload)
+        return littleEndian(UInt32(payload.count)) + littleEndian(checksum) + payload
+    }
+
+    /// Reads the payloads from the start of a file's bytes.
+    ///
+    /// - Returns: the payloads and how many bytes they and their headers take; whatever follows is torn or damaged.
+    public static func payloads(in bytes: [UInt8]) -> (payloads: [ArraySlice<UInt8>], goodBytes: Int) {
+        var payloads: [ArraySlice<UInt8>] = []
+        var offset = 0
+        while bytes.count - offset >= headerBytes {
+            let length = Int(number(bytes[offset..<offset + 4]))
+            let start = offset + headerBytes
+            guard length <= maximumPayload, bytes.count - start >= length else { break }
+            let payload = bytes[start..<start + length]
+            guard CRC32.castagnoli.checksum(payload) == number(bytes[offset + 4..<start]) else { break }
+            payloads.append(payload)
+            offset = start + length
+        }
+        return (payloads, offset)
+    }
+
+    private static func littleEndian(_ value: UInt32) -> [UInt8] {
+        (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * UInt32($0))) }
+    }
+
+    private static func number(_ bytes: ArraySlice<UInt8>) -> UInt32 {
+        bytes.reversed().reduce(0) { $0 << 8 | UInt32($1) }
+    }
+}
+
+/// What a spool says about the sessions that a node did not settle before it ended: folded from its records in order.
+public struct SpoolRecovery: Sendable {
+    /// One unsettled session.
+    public struct Unsettled: Sendable, Equatable {
+        /// What it was.
+        public var began: SpooledSession
+        /// Its finals in order.
+        public var finals: [FinalResult] = []
+        /// Its last checkpoint.
+        public var audioMilliseconds: Int64 = 0
+        /// The time of its last record that has one.
+        public var lastSeen: Date
+        /// Its end, if it got that far.
+        public var end: SpooledEnd?
+    }
+
+    private var unsettled: [SessionID: Unsettled] = [:]
+    private var settled: Set<SessionID> = []
+
+    /// A recovery that has seen nothing.
+    public init() {}
+
+    /// Unsettled sessions in the order in which they began.
+    public var sessions: [Unsettled] { unsettled.values.sorted { $0.began.startedAt < $1.began.startedAt } }
+
+    /// Takes the next record. Records of unknown or settled sessions change nothing; a repeated final counts once.
+    public mutating func add(_ record: SpoolRecord) {
+        switch record {
+        case .began(let session):
+            guard unsettled[session.session] == nil, !settled.contains(session.session) else { return }
+            unsettled[session.session] = Unsettled(began: session, lastSeen: session.startedAt)
+        case .final(let id, let final):
+            guard final.sequence == unsettled[id]?.finals.count else { return }
+            unsettled[id]?.finals.append(final)
+        case .usage(let id, let milliseconds, let date):
+            guard let session = unsettled[id] else { return }
+            unsettled[id]?.audioMilliseconds = max(session.audioMilliseconds, milliseconds)
+            unsettled[id]?.lastSeen = max(session.lastSeen, date)
+        case .ended(let id, let end):
+            unsettled[id]?.end = end
+        case .settled(let id):
+            settled.insert(id)
+            unsettled[id] = nil
+        }
+    }
+}
+
+extension SpoolRecovery.Unsettled {
+    /// The end to report: its own if it reached one, else that of a session whose node died.
+    public func resolvedEnd() -> SpooledEnd {
+        if let end { return end }
+        let heard = max(audioMilliseconds, finals.map(\.end.milliseconds).max() ?? 0)
+        let usage = UsageRow(
+            session: began.session, tenant: began.tenant, key: began.key, engine: began.engine, model: began.model,
+            language: began.language, tags: began.tags, region: began.region, channels: began.channels,
+            audioMilliseconds: audioMilliseconds,
+            connectedMilliseconds: Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000), startedAt: began.startedAt,
+            endedAt: lastSeen)
+        var options = SessionOptions()
+        options.model = began.model
+        options.language = began.language
+        options.engine = began.engine
+        options.tags = began.tags
+        options.ignoredParameters = began.ignoredParameters
+        let transcript = Transcript(
+            session: began.session, tenant: began.tenant, key: began.key, startedAt: began.startedAt, endedAt: lastSeen,
+            state: .interrupted, audioMilliseconds: heard, sampleRate: began.sampleRate, channels: began.channels,
+            options: options, region: began.region, results: finals)
+        return SpooledEnd(transcript: transcript, usage: usage, state: .interrupted, reason: "the node ended")
+    }
+}
