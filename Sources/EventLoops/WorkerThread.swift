@@ -73,8 +73,13 @@ public final class WorkerThread: SerialExecutor, TaskExecutor, @unchecked Sendab
     /// Whether the calling code runs on this thread.
     public var isCurrent: Bool { threadID.load(ordering: .relaxed) == currentThreadID() }
 
+    /// Touches nothing of `self` after the work has been handed over: it may have run by then, and have let go of the last
+    /// reference to this object (the runtime holds none while it enqueues).
     private func add(_ work: Work) -> Bool {
-        condition.withLock {
+        let condition = condition
+        return withExtendedLifetime(condition) {
+            condition.lock()
+            defer { condition.unlock() }
             if isStopping { return false }
             pending.append(work)
             condition.signal()
@@ -116,7 +121,7 @@ public final class WorkerThread: SerialExecutor, TaskExecutor, @unchecked Sendab
     /// thread must not be called after their owner stopped it: a broken invariant, which traps because the job would be lost.
     public func enqueue(_ job: consuming ExecutorJob) {
         let accepted = add(.job(UnownedJob(job)))
-        precondition(accepted, "a task was enqueued on the stopped thread '\(name)'")
+        precondition(accepted, "a task was enqueued on a stopped WorkerThread")
     }
 
     /// Part of `SerialExecutor`.

@@ -5,7 +5,7 @@ import Testing
 @Suite struct WorkerThreadTests {
     @Test func runsInOrderOnOneThread() async throws {
         let thread = WorkerThread(name: "test")
-        let seen = Mutex<[Int]>([])
+        let seen = Locked<[Int]>([])
         for number in 0..<1_000 {
             thread.execute {
                 #expect(thread.isCurrent)
