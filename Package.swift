@@ -65,6 +65,7 @@ let package = Package(
                 "Hansard", "EventLoops", "Web", "Postgres", "Crypto", "Audio", "LocalSpeech",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -73,21 +74,30 @@ let package = Package(
                 "Hansard", "HansardServer", "EventLoops", "Web", "Postgres", "Crypto",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
 
         .testTarget(name: "EventLoopsTests", dependencies: ["EventLoops"], swiftSettings: strict),
         .testTarget(name: "WebTests", dependencies: ["Web", "EventLoops"], swiftSettings: strict),
-        .testTarget(name: "PostgresTests", dependencies: ["Postgres"], swiftSettings: strict),
+        // One private Postgres for all tests of a run.
+        .target(
+            name: "PostgresTesting", dependencies: ["Postgres", "EventLoops"], path: "Tests/PostgresTesting",
+            swiftSettings: strict),
+        .testTarget(
+            name: "PostgresTests", dependencies: ["Postgres", "PostgresTesting", "EventLoops"], swiftSettings: strict),
         .testTarget(name: "CryptoTests", dependencies: ["Crypto"], swiftSettings: strict),
         .testTarget(name: "AudioTests", dependencies: ["Audio"], swiftSettings: strict),
         .testTarget(
-            name: "LocalSpeechTests", dependencies: ["LocalSpeech"], swiftSettings: strict),
+            name: "LocalSpeechTests", dependencies: ["LocalSpeech", "EventLoops"], swiftSettings: strict),
         .testTarget(name: "HansardTests", dependencies: ["Hansard"], swiftSettings: strict),
         .testTarget(
             name: "HansardServerTests",
-            dependencies: ["HansardServer", "Hansard", "Postgres", "Crypto"], swiftSettings: strict),
+            dependencies: [
+                "HansardServer", "Hansard", "EventLoops", "Web", "Postgres", "PostgresTesting", "Crypto",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
     ]
 )
