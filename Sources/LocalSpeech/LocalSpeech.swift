@@ -1,2 +1,0 @@
-internal import CPocketSphinx
-func probe() -> Bool { ps_args() == nil }
