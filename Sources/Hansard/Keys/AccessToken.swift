@@ -93,7 +93,7 @@ enum Base64URL {
                 output.append(UInt8(truncatingIfNeeded: buffer >> bits))
             }
         }
-        // What is left over must be zero bits, so that a token has one spelling only.
-        return buffer & (1 << bits - 1) == 0 ? output : nil
+        // What is left over must be zero bits and no whole digit, so that a token has one spelling only.
+        return bits < 6 && buffer & (1 << bits - 1) == 0 ? output : nil
     }
 }

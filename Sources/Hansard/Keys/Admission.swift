@@ -8,6 +8,8 @@ public struct Caller: Sendable, Equatable {
     public var key: APIKey
     /// What may be done: the key's scopes, or fewer for a token.
     public var scopes: Set<Scope>
+    /// Whether a short-lived token was presented, which cannot make others and so prolong itself.
+    public var isToken = false
     /// From when live sessions of this credential are closed; nil is never. Tokens bound the handshake only.
     public var expiresAt: Date? { key.expiresAt }
 
@@ -55,6 +57,7 @@ extension AccessSnapshot {
         }
         var caller = try caller(digest: digest, now: now)
         caller.scopes.formIntersection(token.scopes)
+        caller.isToken = true
         return caller
     }
 }

@@ -59,7 +59,8 @@ public enum SecretFormat {
 
     private static func checksum(of head: some StringProtocol) -> String {
         let crc = CRC32.ieee.checksum(head.utf8)
-        return Base62.encode((0..<4).map { UInt8(truncatingIfNeeded: crc >> (24 - 8 * UInt32($0))) }, length: checksumLength)
+        return Base62.encode(
+            (0..<4).map { UInt8(truncatingIfNeeded: crc >> (24 - 8 * UInt32($0))) }, length: checksumLength)
     }
 }
 

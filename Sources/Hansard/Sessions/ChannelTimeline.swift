@@ -1,3 +1,5 @@
+import DequeModule
+
 /// One channel's time line within a session: its voice activity and endpoints from the audio, its results from the
 /// engine, brought together on the audio clock so that finals tile it without gap or overlap.
 struct ChannelTimeline: Sendable {
@@ -14,11 +16,17 @@ struct ChannelTimeline: Sendable {
     private var endpointer: Endpointer
     private var wordGap: WordGapDetector
     private var speechEnd: AudioTime?
+    /// Where voices ended that no final has reached yet, and when the audio told so.
+    private var voiceEnds: Deque<(voiceEnd: AudioTime, toldAt: AudioTime)> = []
+    /// An engine's last word of an utterance is believed to end where the voice does, if both are this close.
+    private static let wordEndSlack = AudioTime.milliseconds(300)
     /// The end of the last final.
     private(set) var finalizedThrough = AudioTime.zero
     /// What the engine has listened to.
     private var heardThrough = AudioTime.zero
     private var hasInterimWords = false
+    /// Whether speech began, or words were given, since the last `speech_final`.
+    private var hasOpenUtterance = false
     /// `Finalize` messages that the engine has not answered yet.
     private(set) var pendingFinalizes = 0
     /// The engine's last final while a `Finalize` is pending: it may turn out to be the one that acknowledges it.
@@ -43,24 +51,37 @@ struct ChannelTimeline: Sendable {
 
     /// Looks at the channel's samples in interleaved audio.
     mutating func heard(_ samples: Span<Int16>, say: Say) {
-        voice.heard(samples, from: channel, by: stride) { change in
-            switch change {
+        voice.heard(samples, from: channel, by: stride) { event in
+            switch event {
             case .started(let onset):
                 endpointer.speechStarted()
                 let gap = max(Self.onsetGap, options.endpointing ?? .zero)
-                if options.wantsSpeechStarted, speechEnd.map({ onset - $0 >= gap }) ?? true {
-                    say(.send(.speechStarted(channel: channel, channels: channels, at: onset)))
+                if speechEnd.map({ onset - $0 >= gap }) ?? true {
+                    hasOpenUtterance = true
+                    if options.wantsSpeechStarted {
+                        say(.send(.speechStarted(channel: channel, channels: channels, at: onset)))
+                    }
                 }
                 speechEnd = nil
-            case .stopped(let end):
+            case .stopped(let end, let voiceEnd, let toldAt):
                 speechEnd = end
+                voiceEnds.append((voiceEnd: voiceEnd, toldAt: toldAt))
+                if voiceEnds.count > Endpointer.waitingLimit { voiceEnds.removeFirst() }
                 endpointer.speechStopped(at: end)
+            case .quiet(let through):
+                guard endpointer.heard(through: through), heldFinal == nil, endpointer.reached(finalizedThrough) else {
+                    return
+                }
+                // The engine had given its final before the silence was long enough to be an end. A silence after
+                // which nothing was said (a breath) is none.
+                guard hasOpenUtterance else { return }
+                let end = hasInterimWords ? finalizedThrough : max(heardThrough, finalizedThrough)
+                let mark = SessionResult.emptyFinal(
+                    channel: channel, of: channels, at: finalizedThrough, through: end, isSpeechFinal: true)
+                say(.send(.result(mark)))
+                hasOpenUtterance = false
+                finalizedThrough = end
             }
-        }
-        if endpointer.heard(through: voice.heardThrough), endpointer.reached(finalizedThrough) {
-            // The engine had given its final before the silence was long enough to be an end.
-            let end = hasInterimWords ? finalizedThrough : max(heardThrough, finalizedThrough)
-            send(.emptyFinal(channel: channel, of: channels, at: finalizedThrough, through: end, isSpeechFinal: true), say)
         }
     }
 
@@ -78,7 +99,10 @@ struct ChannelTimeline: Sendable {
 
     mutating func final(_ result: EngineResult, say: Say) {
         releaseHeld(say)
-        if pendingFinalizes > 0 { heldFinal = result } else { give(result, isFromFinalize: false, say) }
+        guard pendingFinalizes > 0 else { return give(result, isFromFinalize: false, say) }
+        heldFinal = result
+        // They are in the final now: what the engine hears after it belongs to the acknowledgement.
+        hasInterimWords = false
     }
 
     mutating func progressed(_ through: AudioTime, say: Say) {
@@ -93,8 +117,10 @@ struct ChannelTimeline: Sendable {
     mutating func flushed(say: Say) {
         guard pendingFinalizes > 0 else { return }
         pendingFinalizes -= 1
-        let end = max(heardThrough, finalizedThrough)
-        let rest = heldFinal ?? EngineResult(channel: channel, through: end, transcript: "", words: [])
+        // Words that are still open were heard after the flush: their time is theirs.
+        let end = hasInterimWords ? finalizedThrough : max(heardThrough, finalizedThrough)
+        var rest = heldFinal ?? EngineResult(channel: channel, through: end, transcript: "", words: [])
+        rest.through = max(rest.through, end)
         heldFinal = nil
         give(rest, isFromFinalize: true, say)
     }
@@ -105,8 +131,13 @@ struct ChannelTimeline: Sendable {
         releaseHeld(say)
         guard finalizedThrough < end else { return }
         let isSpeechFinal = endpointer.reached(end)
-        send(.emptyFinal(channel: channel, of: channels, at: finalizedThrough, through: end, isSpeechFinal: isSpeechFinal), say)
+        send(
+            .emptyFinal(
+                channel: channel, of: channels, at: finalizedThrough, through: end, isSpeechFinal: isSpeechFinal), say)
     }
+
+    /// The stream is over before its time: the rest of the time line stays open.
+    mutating func lost(say: Say) { releaseHeld(say) }
 
     private mutating func releaseHeld(_ say: Say) {
         guard let held = heldFinal else { return }
@@ -117,12 +148,29 @@ struct ChannelTimeline: Sendable {
     private mutating func give(_ result: EngineResult, isFromFinalize: Bool, _ say: Say) {
         hasInterimWords = false
         heardThrough = max(heardThrough, result.through)
+        let result = endingWithTheVoice(result)
         wordGap.finalised(result.words)
         let end = max(result.through, finalizedThrough)
         var final = sessionResult(result, end: end, isFinal: true)
         final.isSpeechFinal = endpointer.reached(end)
         final.isFromFinalize = isFromFinalize
         send(final, say)
+    }
+
+    /// Engines place the end of an utterance's last word loosely: some count the pause in, some leave the last sound out.
+    /// Only what the audio told before the result's own end counts, so that the answer does not depend on the pace.
+    private mutating func endingWithTheVoice(_ result: EngineResult) -> EngineResult {
+        guard let last = result.words.indices.last else { return result }
+        var result = result
+        while let (voiceEnd, toldAt) = voiceEnds.first, toldAt <= result.through {
+            voiceEnds.removeFirst()
+            let word = result.words[last]
+            let distance = max(voiceEnd, word.end) - min(voiceEnd, word.end)
+            guard distance <= Self.wordEndSlack, voiceEnd > word.start else { continue }
+            result.words[last].end = voiceEnd
+            break
+        }
+        return result
     }
 
     private mutating func send(_ final: SessionResult, _ say: Say) {
@@ -133,6 +181,11 @@ struct ChannelTimeline: Sendable {
                         sequence: 0, channel: channel, start: final.start, end: final.end,
                         transcript: final.transcript, words: final.words, confidence: final.confidence,
                         isSpeechFinal: final.isSpeechFinal, engine: options.engine)))
+        }
+        if final.isSpeechFinal {
+            hasOpenUtterance = false
+        } else if !final.transcript.isEmpty {
+            hasOpenUtterance = true
         }
         finalizedThrough = final.end
         say(.send(.result(final)))

@@ -69,8 +69,8 @@ public enum ClaimOutcome: Sendable, Equatable {
 public enum ReleaseOutcome: Sendable, Equatable {
     /// The slot is free and the status is set.
     case released
-    /// The lease was gone already (an earlier attempt, or a reaper); the status that is stored stays, unless there was
-    /// none, in which case this one is set.
+    /// The lease was gone already. The status that an earlier attempt stored stays; one that a reaper stored, who could not
+    /// know how the session ended, is replaced by its holder's once, and a missing one is set.
     case alreadyGone
 }
 

@@ -1,8 +1,11 @@
 /// Why a session ends, what its client is told, and what its state becomes: the close table of the listen protocol.
 public struct Ending: Sendable, Equatable {
+    /// Bytes of a close frame that are left for the reason (RFC 6455 section 5.5).
+    public static let maximumReason = 123
+
     /// The WebSocket close code (RFC 6455 section 7.4).
     public var code: UInt16
-    /// The close reason, at most 123 bytes.
+    /// The close reason, at most `maximumReason` bytes.
     public var reason: String
     /// The state that the session ends in.
     public var state: SessionState
@@ -33,9 +36,11 @@ public struct Ending: Sendable, Equatable {
     /// Text messages that are not of the protocol, too often.
     public static let badMessages = Ending(
         code: 1008, reason: "too many messages that are not JSON of a known type", state: .failed)
-    /// The bytes are not the audio that they should be.
+    /// The bytes are not the audio that they should be. A detail too long for a close frame is cut.
     public static func badAudio(_ detail: String) -> Ending {
-        Ending(code: 1008, reason: "DATA-0000 \(detail)", state: .failed)
+        var reason = "DATA-0000 \(detail)"
+        while reason.utf8.count > maximumReason { reason.removeLast() }
+        return Ending(code: 1008, reason: reason, state: .failed)
     }
     /// The engine failed beyond retries.
     public static let engineFailed = Ending(code: 1011, reason: "engine unavailable", state: .failed)

@@ -14,6 +14,8 @@ public struct Session: Sendable {
         public var unknownMessages = 10
         /// `Finalize` messages without their answer, before reading stops.
         public var pendingFinalizes = 16
+        /// How long an engine may have no room, or leave a `Finalize` without its answer, before it counts as failed.
+        public var enginePause = Duration.seconds(60)
         /// How long an engine may take to give the rest after the last audio.
         public var engineDrain = Duration.seconds(30)
         /// The limits of the protocol and the design.
@@ -83,6 +85,8 @@ public struct Session: Sendable {
     private var unknownMessages = 0
     private var isEngineOpen = false
     private var pauses: Pauses = []
+    /// When time first passed with reading stopped.
+    private var pausedAt: ContinuousClock.Instant?
 
     /// Why reading is stopped.
     struct Pauses: OptionSet {
@@ -152,6 +156,13 @@ public struct Session: Sendable {
         return [.openEngine(audio)]
     }
 
+    /// The engine would not take the audio that `openEngine` offered it.
+    public mutating func engineRefused(_ ending: Ending) -> [Action] {
+        guard phase == .live else { return [] }
+        isEngineOpen = false
+        return settle(ending)
+    }
+
     /// Whole frames were decoded and go to the engine.
     public mutating func audioAdmitted(_ samples: Span<Int16>) -> [Action] {
         guard phase == .live, let audio else { return [] }
@@ -211,12 +222,13 @@ public struct Session: Sendable {
         switch phase {
         case .live where !pauses.isEmpty:
             lastHeard = now
-            return []
+            let since = pausedAt ?? now
+            pausedAt = since
+            return since.duration(to: now) >= limits.enginePause ? end(.engineFailed, now: now) : []
         case .live where now - lastHeard >= limits.idle:
             return end(.idle, now: now)
-        case .finishing(let ending, let deadline) where now >= deadline:
-            isEngineOpen = false
-            return [.cancelEngine] + settle(ending.state == .completed ? .engineFailed : ending)
+        case .finishing(_, let deadline) where now >= deadline:
+            return [.cancelEngine] + engineLost()
         default:
             return []
         }
@@ -252,17 +264,27 @@ public struct Session: Sendable {
         case .capacity:
             return resume(.engine)
         case .ended:
-            return engineEnded(now: now)
+            return engineEnded()
         case .failed:
-            isEngineOpen = false
-            guard case .finishing(let ending, _) = phase else { return end(.engineFailed, now: now) }
-            return settle(ending.state == .completed ? .engineFailed : ending)
+            return engineLost()
         }
     }
 
-    private mutating func engineEnded(now: ContinuousClock.Instant) -> [Action] {
+    /// The engine's stream is over before it gave the rest: what it had called final stays final.
+    private mutating func engineLost() -> [Action] {
         isEngineOpen = false
-        guard case .finishing(let ending, _) = phase else { return end(.engineFailed, now: now) }
+        var actions: [Action] = []
+        for index in channels.indices { channels[index].lost(say: { actions.append($0) }) }
+        let finals = numbered(actions)
+        guard case .finishing(let ending, _) = phase, ending.state != .completed else {
+            return finals + settle(.engineFailed)
+        }
+        return finals + settle(ending)
+    }
+
+    private mutating func engineEnded() -> [Action] {
+        guard case .finishing(let ending, _) = phase else { return engineLost() }
+        isEngineOpen = false
         var actions: [Action] = []
         let duration = self.duration
         for index in channels.indices { channels[index].ended(at: duration, say: { actions.append($0) }) }
@@ -325,6 +347,7 @@ public struct Session: Sendable {
     private mutating func resume(_ reason: Pauses) -> [Action] {
         guard pauses.contains(reason) else { return [] }
         pauses.remove(reason)
+        if pauses.isEmpty { pausedAt = nil }
         return pauses.isEmpty ? [.resumeReading] : []
     }
 }

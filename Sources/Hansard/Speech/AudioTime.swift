@@ -20,8 +20,12 @@ public struct AudioTime: Comparable, Hashable, Sendable, Codable {
     public static func milliseconds(_ value: Int) -> AudioTime { AudioTime(microseconds: Int64(value) * 1_000) }
 
     /// A time of that many seconds, rounded to the microsecond.
+    ///
+    /// Engines and documents from elsewhere give numbers of any size: what lies beyond 285 years is taken as that, and
+    /// what is no number as 0, so that neither this nor a sum ever traps.
     public static func seconds(_ value: Double) -> AudioTime {
-        AudioTime(microseconds: Int64((value * 1_000_000).rounded()))
+        let microseconds = value.isNaN ? 0 : (value * 1_000_000).rounded()
+        return AudioTime(microseconds: Int64(min(max(microseconds, -0x1p53), 0x1p53)))
     }
 
     /// Seconds, rounded to the millisecond, as messages and transcripts show them.

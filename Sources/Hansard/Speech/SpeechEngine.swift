@@ -22,7 +22,7 @@ public struct Word: Sendable, Equatable, Codable {
 public struct EngineResult: Sendable, Equatable {
     /// From 0; always 0 unless the stream is multichannel.
     public var channel: Int
-    /// The audio up to here is accounted for by this result and those before it.
+    /// The audio up to here is accounted for by this result and those before it. Never beyond what was sent.
     public var through: AudioTime
     /// May be empty.
     public var transcript: String

@@ -6,18 +6,24 @@ import DequeModule
 /// It belongs to one channel of one session and sees that channel's audio in order, in pieces of any size: the
 /// decisions do not depend on how the audio was cut.
 struct VoiceActivity {
-    /// A change from silence to speech or back, on the audio clock.
-    enum Change: Equatable {
+    /// What was decided, on the audio clock.
+    enum Event: Equatable {
         /// Speech began at `at`.
         case started(at: AudioTime)
-        /// Speech ended at `at`; told once the silence has lasted for `Settings.release`.
-        case stopped(at: AudioTime)
+        /// Speech ended at `at`; told at `toldAt`, once the silence has lasted for `Settings.release`. The voice was last
+        /// strong at `voiceEnd`: what follows it within the speech is breath and echo, which the threshold against noise
+        /// lets pass.
+        case stopped(at: AudioTime, voiceEnd: AudioTime, toldAt: AudioTime)
+        /// A block without speech ended at `through`; told of each while there is none.
+        case quiet(through: AudioTime)
     }
 
     /// Powers are mean squares of a block, relative to full scale.
     struct Settings {
         /// How many times the noise floor speech is (9 dB).
         var margin = 8.0
+        /// How many times the noise floor speech is in loud noise (4 dB), where more would be deaf.
+        var leastMargin = 2.5
         /// Nothing below this is speech, however quiet the rest is (-50 dB).
         var quietestSpeech = 1e-5
         /// The floor is never believed to be above this (-38 dB), so that a stream that begins in mid-word is heard.
@@ -32,8 +38,12 @@ struct VoiceActivity {
         var release = 12
         /// The floor is the least smoothed power within this many blocks (3 s).
         var floorWindow = 300
+        /// After so many blocks of digital silence (500 ms) the noise floor is learnt anew.
+        var forgetting = 50
         /// How much of a new block enters the smoothed power.
         var smoothing = 0.3
+        /// The voice is strong down to this part of the loudest power of its speech (-20 dB).
+        var strongPart = 0.01
     }
 
     /// The length of a block.
@@ -41,10 +51,8 @@ struct VoiceActivity {
 
     /// Whether the last block decided upon belongs to speech.
     private(set) var isSpeech = false
-    /// Where the last block above the threshold ended.
-    private(set) var lastSpeechEnd: AudioTime?
     /// Everything before this has been decided upon.
-    private(set) var heardThrough = AudioTime.zero
+    var heardThrough: AudioTime { time(blocksAgo: 0) }
 
     private let settings: Settings
     private let sampleRate: Int
@@ -55,7 +63,11 @@ struct VoiceActivity {
     private var samplesInBlock = 0
     private var recent: UInt64 = 0
     private var smoothed: Double?
-    private var noise = 0.0
+    private var loudness: Double
+    private var loudest = 0.0
+    private var wasStrong = false
+    private var strongThrough = AudioTime.zero
+    private var mutedBlocks = 0
     private var floor: SlidingMinimum
 
     /// - Parameter mixing: how many interleaved channels it hears as one; their powers are averaged.
@@ -65,6 +77,7 @@ struct VoiceActivity {
         self.mixing = mixing
         samplesPerBlock = sampleRate * Self.blockMilliseconds / 1_000 * mixing
         floor = SlidingMinimum(window: settings.floorWindow)
+        loudness = settings.quietestSpeech
     }
 
     /// Takes the next samples.
@@ -73,51 +86,96 @@ struct VoiceActivity {
     ///   - samples: whole frames.
     ///   - start: the index of the first sample to hear.
     ///   - stride: from one sample to the next: the number of interleaved channels to hear one of them, 1 to hear all.
-    ///   - onChange: told of each change, in order.
-    mutating func heard(_ samples: Span<Int16>, from start: Int, by stride: Int, onChange: (Change) -> Void) {
+    ///   - onEvent: told of each event, in order.
+    mutating func heard(_ samples: Span<Int16>, from start: Int, by stride: Int, onEvent: (Event) -> Void) {
         var index = start
         while index < samples.count {
             let samplesLeft = (samples.count - index - 1) / stride + 1
             let take = min(samplesLeft, samplesPerBlock - samplesInBlock)
-            var sum: Int64 = 0
-            for _ in 0..<take {
-                let sample = Int64(samples[index])
-                sum &+= sample &* sample
-                index &+= stride
-            }
-            sumOfSquares += sum
+            sumOfSquares += Self.sumOfSquares(samples, from: index, by: stride, count: take)
+            index += take * stride
             samplesInBlock += take
-            if samplesInBlock == samplesPerBlock { endBlock(onChange) }
+            if samplesInBlock == samplesPerBlock { endBlock(onEvent) }
         }
     }
 
-    private mutating func endBlock(_ onChange: (Change) -> Void) {
+    /// The most frequent work on a network thread: mono is summed without a step, so that the compiler vectorises it.
+    private static func sumOfSquares(_ samples: Span<Int16>, from start: Int, by stride: Int, count: Int) -> Int64 {
+        var sum: Int64 = 0
+        if stride == 1 {
+            let block = samples.extracting(start..<start + count)
+            for index in block.indices {
+                let sample = Int32(block[index])
+                sum &+= Int64(sample &* sample)
+            }
+        } else {
+            var index = start
+            for _ in 0..<count {
+                let sample = Int32(samples[index])
+                sum &+= Int64(sample &* sample)
+                index &+= stride
+            }
+        }
+        return sum
+    }
+
+    private mutating func endBlock(_ onEvent: (Event) -> Void) {
         let power = Double(sumOfSquares) / Double(samplesInBlock) / (32_768.0 * 32_768.0)
         sumOfSquares = 0
         samplesInBlock = 0
         blocks += 1
-        heardThrough = AudioTime(frames: blocks * Int64(samplesPerBlock / mixing), sampleRate: sampleRate)
-        if power > settings.digitalSilence {
-            let smooth = smoothed.map { $0 + (power - $0) * settings.smoothing } ?? power
-            smoothed = smooth
-            noise = min(floor.add(smooth), settings.loudestFloor)
-        }
-        decide(isLoud: power > max(noise * settings.margin, settings.quietestSpeech), onChange)
+        if power > settings.digitalSilence { learnNoise(power) } else { mutedBlocks += 1 }
+        noteStrength(power)
+        decide(isLoud: power > loudness, onEvent)
     }
 
-    private mutating func decide(isLoud: Bool, _ onChange: (Change) -> Void) {
-        recent = recent << 1 | (isLoud ? 1 : 0)
-        if isLoud { lastSpeechEnd = heardThrough }
-        if !isSpeech {
-            let window = recent & (1 << UInt64(settings.attackWindow) - 1)
-            guard isLoud, window.nonzeroBitCount >= settings.attack else { return }
-            isSpeech = true
-            let blocksSinceOnset = 64 - window.leadingZeroBitCount
-            onChange(.started(at: heardThrough - .milliseconds(blocksSinceOnset * Self.blockMilliseconds)))
-        } else if recent & (1 << UInt64(settings.release) - 1) == 0 {
-            isSpeech = false
-            onChange(.stopped(at: heardThrough - .milliseconds(settings.release * Self.blockMilliseconds)))
+    private mutating func learnNoise(_ power: Double) {
+        if mutedBlocks > 0 || blocks == 1 {
+            // What follows a muted line may be another room; the block in which it opens is partly silent.
+            if mutedBlocks >= settings.forgetting { floor = SlidingMinimum(window: settings.floorWindow) }
+            mutedBlocks = 0
+            smoothed = nil
+            return
         }
+        let smooth = smoothed.map { $0 + (power - $0) * settings.smoothing } ?? power
+        smoothed = smooth
+        let noise = floor.add(smooth)
+        let threshold = max(min(noise, settings.loudestFloor) * settings.margin, settings.quietestSpeech)
+        loudness = floor.isFull ? max(threshold, noise * settings.leastMargin) : threshold
+    }
+
+    /// Two blocks running make strength, as a lone one is a click.
+    private mutating func noteStrength(_ power: Double) {
+        if !isSpeech { loudest = 0 }
+        let isStrong = power > max(loudness, loudest * settings.strongPart)
+        if isStrong, wasStrong {
+            loudest = max(loudest, power)
+            strongThrough = heardThrough
+        }
+        wasStrong = isStrong
+    }
+
+    private mutating func decide(isLoud: Bool, _ onEvent: (Event) -> Void) {
+        recent = recent << 1 | (isLoud ? 1 : 0)
+        if isSpeech {
+            // A lone loud block is a click: it takes two to go on.
+            guard recent & recent >> 1 & lastBlocks(settings.release) == 0 else { return }
+            isSpeech = false
+            onEvent(
+                .stopped(at: time(blocksAgo: settings.release), voiceEnd: strongThrough, toldAt: heardThrough))
+        } else if isLoud {
+            let window = recent & lastBlocks(settings.attackWindow)
+            guard window.nonzeroBitCount >= settings.attack else { return }
+            isSpeech = true
+            onEvent(.started(at: time(blocksAgo: 64 - window.leadingZeroBitCount)))
+        }
+        if !isSpeech, !isLoud { onEvent(.quiet(through: heardThrough)) }
+    }
+
+    private func lastBlocks(_ count: Int) -> UInt64 { 1 << UInt64(count) - 1 }
+
+    private func time(blocksAgo count: Int) -> AudioTime {
+        AudioTime(frames: (blocks - Int64(count)) * Int64(samplesPerBlock / mixing), sampleRate: sampleRate)
     }
 }
 
@@ -129,6 +187,9 @@ struct SlidingMinimum {
     private var position = 0
 
     init(window: Int) { self.window = window }
+
+    /// Whether the least is one of a whole window.
+    var isFull: Bool { position >= window }
 
     /// Adds a value and returns the least of the window that ends with it.
     mutating func add(_ value: Double) -> Double {

@@ -103,9 +103,10 @@ public enum SpoolFraming {
     public static let maximumPayload = 64 << 20
     static let headerBytes = 8
 
-    /// Frames one payload.
+    /// Frames one payload of 1...`maximumPayload` bytes.
     public static func frame(_ payload: [UInt8]) -> [UInt8] {
-        precondition(payload.count <= maximumPayload, "a spool record is at most \(maximumPayload) bytes")
+        precondition(
+            (1...maximumPayload).contains(payload.count), "a spool record has 1 to \(maximumPayload) bytes")
         let checksum = CRC32.castagnoli.checksum(payload)
         return littleEndian(UInt32(payload.count)) + littleEndian(checksum) + payload
     }
@@ -119,7 +120,8 @@ public enum SpoolFraming {
         while bytes.count - offset >= headerBytes {
             let length = Int(number(bytes[offset..<offset + 4]))
             let start = offset + headerBytes
-            guard length <= maximumPayload, bytes.count - start >= length else { break }
+            // Zeros, as a power failure leaves them, would pass for an empty record: its checksum is 0.
+            guard (1...maximumPayload).contains(length), bytes.count - start >= length else { break }
             let payload = bytes[start..<start + length]
             guard CRC32.castagnoli.checksum(payload) == number(bytes[offset + 4..<start]) else { break }
             payloads.append(payload)
@@ -159,8 +161,12 @@ public struct SpoolRecovery: Sendable {
     /// A recovery that has seen nothing.
     public init() {}
 
-    /// Unsettled sessions in the order in which they began.
-    public var sessions: [Unsettled] { unsettled.values.sorted { $0.began.startedAt < $1.began.startedAt } }
+    /// Unsettled sessions in the order in which they began; of the same moment, by their ids.
+    public var sessions: [Unsettled] {
+        unsettled.values.sorted {
+            ($0.began.startedAt, $0.began.session.description) < ($1.began.startedAt, $1.began.session.description)
+        }
+    }
 
     /// Takes the next record. Records of unknown or settled sessions change nothing; a repeated final counts once.
     public mutating func add(_ record: SpoolRecord) {
@@ -169,7 +175,8 @@ public struct SpoolRecovery: Sendable {
             guard unsettled[session.session] == nil, !settled.contains(session.session) else { return }
             unsettled[session.session] = Unsettled(began: session, lastSeen: session.startedAt)
         case .final(let id, let final):
-            guard final.sequence == unsettled[id]?.finals.count else { return }
+            // A gap is a write that failed; what was said after it counts all the same.
+            guard let session = unsettled[id], final.sequence > session.finals.last?.sequence ?? -1 else { return }
             unsettled[id]?.finals.append(final)
         case .usage(let id, let milliseconds, let date):
             guard let session = unsettled[id] else { return }
@@ -188,13 +195,14 @@ extension SpoolRecovery.Unsettled {
     /// The end to report: its own if it reached one, else that of a session whose node died.
     public func resolvedEnd() -> SpooledEnd {
         if let end { return end }
+        // Finals end within admitted audio, and are fresher than the last checkpoint.
         let heard = max(audioMilliseconds, finals.map(\.end.milliseconds).max() ?? 0)
         let usage = UsageRow(
             session: began.session, tenant: began.tenant, key: began.key, engine: began.engine, model: began.model,
             language: began.language, tags: began.tags, region: began.region, channels: began.channels,
-            audioMilliseconds: audioMilliseconds,
-            connectedMilliseconds: Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000), startedAt: began.startedAt,
-            endedAt: lastSeen)
+            audioMilliseconds: heard,
+            connectedMilliseconds: max(heard, Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000)),
+            startedAt: began.startedAt, endedAt: lastSeen)
         var options = SessionOptions()
         options.model = began.model
         options.language = began.language

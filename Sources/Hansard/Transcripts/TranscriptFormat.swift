@@ -35,7 +35,7 @@ struct Cue: Equatable {
 extension Transcript {
     /// The text alone. With several channels each line begins with its channel.
     public var plainText: String {
-        results.map { (channelCount > 1 ? "[\($0.channel)] " : "") + $0.transcript + "\n" }.joined()
+        results.map { (channelCount > 1 ? "[\($0.channel)] " : "") + Self.line($0.transcript) + "\n" }.joined()
     }
 
     /// SubRip: numbered cues with `,` before the milliseconds.
@@ -49,7 +49,8 @@ extension Transcript {
     public var webVTT: String {
         "WEBVTT\n\n"
             + cues.map { cue in
-                let text = cue.text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+                let ampersands = cue.text.replacing("&", with: "&amp;")
+                let text = ampersands.replacing("<", with: "&lt;").replacing(">", with: "&gt;")
                 return "\(Self.clock(cue.start, ".")) --> \(Self.clock(cue.end, "."))\n\(label(cue))\(text)\n\n"
             }.joined()
     }
@@ -58,23 +59,33 @@ extension Transcript {
     var cues: [Cue] {
         results.flatMap { result -> [Cue] in
             guard !result.words.isEmpty else {
-                return [Cue(start: result.start, end: result.end, text: result.transcript, channel: result.channel)]
+                return [
+                    Cue(
+                        start: result.start, end: result.end, text: Self.line(result.transcript),
+                        channel: result.channel)
+                ]
             }
             var cues: [Cue] = []
             for word in result.words {
+                let text = Self.line(word.text)
                 let end = max(word.end, word.start + .milliseconds(1))
-                if var last = cues.last, last.text.count + 1 + word.text.count <= Cue.maximumCharacters,
+                if var last = cues.last, last.text.count + 1 + text.count <= Cue.maximumCharacters,
                     end - last.start <= Cue.maximumDuration
                 {
-                    last.text += " " + word.text
+                    last.text += " " + text
                     last.end = max(last.end, end)
                     cues[cues.count - 1] = last
                 } else {
-                    cues.append(Cue(start: word.start, end: end, text: word.text, channel: result.channel))
+                    cues.append(Cue(start: word.start, end: end, text: text, channel: result.channel))
                 }
             }
             return cues
         }.sorted { ($0.start, $0.channel) < ($1.start, $1.channel) }
+    }
+
+    /// A line break would end the line, and an empty line the cue.
+    private static func line(_ text: String) -> String {
+        text.split(whereSeparator: \.isNewline).joined(separator: " ")
     }
 
     private var channelCount: Int { (results.map(\.channel).max() ?? 0) + 1 }

@@ -65,7 +65,8 @@ extension SessionID {
     ///   - random: 10 bytes of a cryptographic source.
     public init(startedAt: Date, random: [UInt8]) {
         precondition(random.count == 10, "a version 7 UUID holds 10 random bytes")
-        let milliseconds = UInt64(max(0, startedAt.timeIntervalSince1970 * 1_000))
+        // A `Date` counts from 2001 in binary: a whole millisecond may come out a hair below itself.
+        let milliseconds = UInt64(max(0, startedAt.timeIntervalSince1970 * 1_000 + 0.001))
         let time = (0..<6).map { UInt8(truncatingIfNeeded: milliseconds >> (40 - 8 * UInt64($0))) }
         self.init(
             UUID(
@@ -79,7 +80,9 @@ extension SessionID {
     /// When the session began, to the millisecond.
     public var startedAt: Date {
         let bytes = rawValue.uuid
-        let milliseconds = [bytes.0, bytes.1, bytes.2, bytes.3, bytes.4, bytes.5].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        let milliseconds = [bytes.0, bytes.1, bytes.2, bytes.3, bytes.4, bytes.5].reduce(UInt64(0)) {
+            $0 << 8 | UInt64($1)
+        }
         return Date(timeIntervalSince1970: Double(milliseconds) / 1_000)
     }
 }
