@@ -1,0 +1,175 @@
+import Logging
+
+extension Setting {
+    /// Every setting, in the order of `--help` and of docs/settings.md.
+    public static let all: [Setting] = network + state + speech + operation
+
+    private static let network = [
+        Setting("HANSARD_LISTEN", \.listen, .address, "where HTTP and WebSocket are served"),
+        Setting(
+            "HANSARD_ADVERTISED_ADDRESS",
+            \.advertisedAddress,
+            .optional(.hostAndPort),
+            default: "HANSARD_LISTEN",
+            "how other nodes and people reach this node"
+        ),
+        Setting("HANSARD_TLS_CERT", \.tlsCertificate, .optional(.file), "PEM file of the certificate and its chain"),
+        Setting("HANSARD_TLS_KEY", \.tlsKey, .optional(.file), "PEM file of the certificate's private key"),
+        Setting(
+            "HANSARD_TRUSTED_PROXIES",
+            \.trustedProxies,
+            .addressRanges,
+            "who must begin each connection with a PROXY protocol v2 header, which is believed"
+        ),
+        Setting(
+            "HANSARD_HANDSHAKES_PER_ADDRESS",
+            \.handshakesPerAddress,
+            .orNone(.rate(of: "per second", upTo: 1_000_000)),
+            development: .value("none"),
+            "new connections from one address (IPv6: one /64), in the long run"
+        ),
+        Setting(
+            "HANSARD_HANDSHAKE_BURST",
+            \.handshakeBurst,
+            .integer(1...1_000_000, of: "connections"),
+            "new connections from one address at once, before the rate above counts"
+        ),
+        Setting(
+            "HANSARD_MAX_CONNECTIONS",
+            \.maxConnections,
+            .integer(1...1_000_000, of: "connections"),
+            "connections of all kinds at once; those beyond are closed"
+        ),
+        Setting(
+            "HANSARD_IDLE_TIMEOUT",
+            \.idleTimeout,
+            .duration(.seconds(1) ... .seconds(3_600)),
+            "a session without audio or text for so long is closed (1011)"
+        ),
+        Setting(
+            "HANSARD_DRAIN_DEADLINE",
+            \.drainDeadline,
+            .duration(.zero ... .seconds(3_600)),
+            "how long sessions may go on after SIGTERM before they are closed (1012)"
+        ),
+        Setting(
+            "HANSARD_EVENT_LOOPS",
+            \.eventLoops,
+            .integer(1...256, of: "threads"),
+            default: "one per core",
+            "threads that serve connections"
+        ),
+        Setting(
+            "HANSARD_NODE",
+            \.node,
+            .name("a name"),
+            default: "the host's name",
+            "this node's name, stable over restarts and like no other's"
+        ),
+        Setting(
+            "HANSARD_REGION",
+            \.region,
+            .name("a name"),
+            default: "AWS_REGION, or local",
+            fallback: "AWS_REGION",
+            "where this node is, as records and object keys say"
+        ),
+    ]
+
+    private static let state = [
+        Setting(
+            "HANSARD_STATE_DIR",
+            \.stateDirectory,
+            .folder,
+            "spool and waiting transcripts; in dev also the private Postgres and dev.env"
+        ),
+        Setting(
+            "HANSARD_SPOOL_MAX_BYTES",
+            \.spoolMaxBytes,
+            .bytes(ByteCount(1 << 20)...ByteCount(1 << 40)),
+            "what the spool may hold; while it is full, new sessions are refused"
+        ),
+        Setting(
+            "HANSARD_DATABASE_URL",
+            \.databaseURL,
+            .optional(.databaseURL),
+            default: "required",
+            development: .made("a private cluster"),
+            isSecret: true,
+            "Postgres: tenants, keys, sessions, usage"
+        ),
+        Setting(
+            "HANSARD_DATABASE_OWNER_URL",
+            \.databaseOwnerURL,
+            .optional(.databaseURL),
+            default: "HANSARD_DATABASE_URL",
+            isSecret: true,
+            "Postgres as the owner of the tables, for migrate alone"
+        ),
+        Setting(
+            "HANSARD_DATABASE_POOL",
+            \.databasePool,
+            .integer(2...200, of: "connections"),
+            "connections to Postgres at most"
+        ),
+        Setting(
+            "HANSARD_MIGRATIONS",
+            \.migrations,
+            .folder,
+            default: "found beside the program, or in /usr/share/hansard",
+            "the SQL files that migrate applies"
+        ),
+        Setting("HANSARD_CONNECTIONS", \.connections, .choice, "which store counts sessions over all nodes"),
+        Setting(
+            "HANSARD_TRANSCRIPTS",
+            \.transcripts,
+            .optional(.folder),
+            default: "transcripts in the state dir",
+            "where complete transcripts are kept"
+        ),
+        Setting(
+            "HANSARD_TRANSCRIPT_STORE_WAIT",
+            \.transcriptStoreWait,
+            .duration(.zero ... .seconds(60)),
+            "how long a session's end waits for the transcript store before the spool keeps the transcript"
+        ),
+    ]
+
+    private static let speech = [
+        Setting("HANSARD_ENGINE", \.engine, .choice, "what sessions use; a tenant may be set to another"),
+        Setting(
+            "HANSARD_ENGINE_SLOTS",
+            \.engineSlots,
+            .optional(.integer(1...10_000, of: "sessions")),
+            default: "what the cores carry in real time",
+            "local-engine sessions at once; those beyond are refused (503)"
+        ),
+        Setting("HANSARD_MODEL_DIR", \.modelDirectory, .folder, "PocketSphinx's models for English"),
+    ]
+
+    private static let operation = [
+        Setting(
+            "HANSARD_SECRET",
+            \.secrets,
+            .secrets,
+            default: "required",
+            development: .made("generated once"),
+            isSecret: true,
+            "key for the codes in tokens and cursors; two, comma-separated, while rotating"
+        ),
+        Setting(
+            "HANSARD_OPENAPI",
+            \.openAPI,
+            .file,
+            default: "found beside the program, or in /usr/share/hansard",
+            "the API's description that is served at /openapi.yaml"
+        ),
+        Setting("HANSARD_LOG_LEVEL", \.logLevel, .choice, "the least important messages that are logged"),
+        Setting(
+            "HANSARD_LOG_FORMAT",
+            \.logFormat,
+            .choice,
+            "how messages are written to standard error; auto is text in a terminal, else json"
+        ),
+    ]
+}

@@ -1,0 +1,188 @@
+public import Hansard
+public import Postgres
+
+/// Leases, nodes and session status in Postgres: the store for one region that has no DynamoDB.
+///
+/// The decisions are functions of the database (`Migrations/0002_connections.sql`), so that each call is one round trip
+/// and one transaction; a tenant's claims and releases take turns by the row lock of its counter.
+public struct PostgresConnectionStore: ConnectionStore {
+    private let pool: ConnectionPool
+
+    /// A store in a database that has been migrated.
+    public init(pool: ConnectionPool) { self.pool = pool }
+
+    /// See `ConnectionStore`.
+    public func claim(_ lease: Lease, limit: ConcurrencyLimit) async throws -> ClaimOutcome {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                """
+                SELECT outcome, limit_that_counted FROM claim_lease(
+                    ROW(\(lease.tenant.rawValue), \(lease.session.rawValue), \(lease.connection.rawValue),
+                        \(lease.key.rawValue), \(lease.holder.node), \(lease.holder.epoch), \(lease.nonce),
+                        \(lease.address), \(lease.region), \(lease.claimedAt), \(lease.usedMilliseconds))::leases,
+                    \(limit.sessions)::bigint, \(limit.version))
+                """
+            )
+            let row = try rows.only()
+            switch try row.value("outcome", as: String.self) {
+            case "claimed": return .claimed
+            case "superseded": return .superseded
+            case "limit": return .limitReached(limit: try row.value("limit_that_counted"))
+            case let other: throw HansardError(.internal, "claim_lease answered '\(other)'")
+            }
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func renew(_ lease: Lease) async throws -> Bool {
+        try await HansardError.mapping {
+            let changed = try await pool.execute(
+                """
+                UPDATE leases
+                SET connection_id = \(lease.connection.rawValue),
+                    used_ms = GREATEST(used_ms, \(lease.usedMilliseconds))
+                WHERE tenant_id = \(lease.tenant.rawValue) AND session_id = \(lease.session.rawValue)
+                    AND nonce = \(lease.nonce)
+                """
+            )
+            return changed == 1
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func release(_ lease: Lease, status: SessionStatus) async throws -> ReleaseOutcome {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                """
+                SELECT release_lease(\(lease.tenant.rawValue), \(lease.session.rawValue), \(lease.nonce),
+                    ROW(\(status.session.rawValue), \(status.tenant.rawValue), \(status.key.rawValue),
+                        \(status.state.rawValue), \(status.endState.rawValue), \(status.reason.storable),
+                        \(status.startedAt), \(status.endedAt), \(status.audioMilliseconds), \(status.finals),
+                        \(status.transcriptLocation), \(status.region), now())::session_status) AS released
+                """
+            )
+            return try rows.only().value("released") ? .released : .alreadyGone
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func reap(_ lease: Lease, status: SessionStatus) async throws -> Bool {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                """
+                SELECT reap_lease(\(lease.tenant.rawValue), \(lease.session.rawValue), \(lease.holder.node),
+                    \(lease.holder.epoch),
+                    ROW(\(status.session.rawValue), \(status.tenant.rawValue), \(status.key.rawValue),
+                        \(status.state.rawValue), \(status.endState.rawValue), \(status.reason.storable),
+                        \(status.startedAt), \(status.endedAt), \(status.audioMilliseconds), \(status.finals),
+                        \(status.transcriptLocation), \(status.region), now())::session_status) AS reaped
+                """
+            )
+            return try rows.only().value("reaped")
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func finishStoring(_ session: SessionID, transcriptLocation: String) async throws -> Bool {
+        try await HansardError.mapping {
+            let changed = try await pool.execute(
+                """
+                UPDATE session_status SET state = end_state, transcript_location = \(transcriptLocation)
+                WHERE session_id = \(session.rawValue) AND state = 'storing'
+                """
+            )
+            return changed == 1
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func status(of session: SessionID) async throws -> SessionStatus? {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                """
+                SELECT * FROM session_status s WHERE session_id = \(session.rawValue)
+                    AND NOT EXISTS (
+                        SELECT FROM leases l WHERE l.tenant_id = s.tenant_id AND l.session_id = s.session_id)
+                """
+            )
+            return try rows.first.map(SessionStatus.init(row:))
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
+        try await HansardError.mapping {
+            try await pool.query(
+                """
+                INSERT INTO tenant_slots (tenant_id, max_leases, limit_version)
+                VALUES (\(tenant.rawValue), \(limit.sessions), \(limit.version))
+                ON CONFLICT (tenant_id) DO UPDATE
+                SET max_leases = excluded.max_leases, limit_version = excluded.limit_version
+                WHERE tenant_slots.limit_version < excluded.limit_version
+                """
+            )
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func leases(of tenant: TenantID) async throws -> [Lease] {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                "SELECT * FROM leases WHERE tenant_id = \(tenant.rawValue) ORDER BY claimed_at, session_id"
+            )
+            return try rows.map(Lease.init(row:))
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func leases(heldBy epoch: NodeEpoch) async throws -> [Lease] {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                """
+                SELECT * FROM leases WHERE epoch = \(epoch.epoch) AND node = \(epoch.node)
+                ORDER BY claimed_at, session_id
+                """
+            )
+            return try rows.map(Lease.init(row:))
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func heartbeat(_ node: NodeRecord) async throws {
+        try await HansardError.mapping {
+            try await pool.query(
+                """
+                INSERT INTO nodes (node, epoch, heartbeat, address, region, version, is_draining)
+                VALUES (\(node.epoch.node), \(node.epoch.epoch), \(node.heartbeat), \(node.address), \(node.region),
+                    \(node.version), \(node.isDraining))
+                ON CONFLICT (node, epoch) DO UPDATE
+                SET heartbeat = excluded.heartbeat, address = excluded.address, region = excluded.region,
+                    version = excluded.version, is_draining = excluded.is_draining, heartbeat_at = now()
+                """
+            )
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func nodes() async throws -> [NodeRecord] {
+        try await HansardError.mapping {
+            let rows = try await pool.query("SELECT * FROM nodes ORDER BY registered_at, node, epoch")
+            return try rows.map(NodeRecord.init(row:))
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func remove(_ epoch: NodeEpoch) async throws {
+        try await HansardError.mapping {
+            try await pool.query("DELETE FROM nodes WHERE node = \(epoch.node) AND epoch = \(epoch.epoch)")
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func repairCount(of tenant: TenantID) async throws -> Int {
+        try await HansardError.mapping {
+            let rows = try await pool.query("SELECT repair_tenant_slots(\(tenant.rawValue)) AS difference")
+            return try rows.only().value("difference")
+        }
+    }
+}

@@ -1,0 +1,147 @@
+import FoundationEssentials
+import Hansard
+import Postgres
+
+extension [Row] {
+    /// The row of a statement that always answers one.
+    func only() throws(PostgresError) -> Row {
+        guard count == 1 else { throw PostgresError(.protocol, "one row was expected, not \(count)") }
+        return self[0]
+    }
+}
+
+extension Row {
+    /// The value of a column that holds the name of a case.
+    func named<Value: RawRepresentable>(_ column: String) throws -> Value where Value.RawValue == String {
+        let name: String = try value(column)
+        guard let value = Value(rawValue: name) else {
+            throw HansardError(.internal, "the column '\(column)' holds '\(name)', which this version does not know")
+        }
+        return value
+    }
+}
+
+extension NodeEpoch {
+    init(row: Row) throws {
+        self.init(node: try row.value("node"), epoch: try row.value("epoch"))
+    }
+}
+
+extension NodeRecord {
+    init(row: Row) throws {
+        self.init(
+            epoch: try NodeEpoch(row: row),
+            heartbeat: try row.value("heartbeat"),
+            address: try row.value("address"),
+            region: try row.value("region"),
+            version: try row.value("version"),
+            isDraining: try row.value("is_draining")
+        )
+    }
+}
+
+extension Lease {
+    init(row: Row) throws {
+        self.init(
+            tenant: TenantID(try row.value("tenant_id")),
+            session: SessionID(try row.value("session_id")),
+            connection: ConnectionID(try row.value("connection_id")),
+            key: KeyID(try row.value("key_id")),
+            holder: try NodeEpoch(row: row),
+            nonce: try row.value("nonce"),
+            address: try row.value("address"),
+            region: try row.value("region"),
+            claimedAt: try row.value("claimed_at"),
+            usedMilliseconds: try row.value("used_ms")
+        )
+    }
+}
+
+extension SessionStatus {
+    init(row: Row) throws {
+        self.init(
+            session: SessionID(try row.value("session_id")),
+            tenant: TenantID(try row.value("tenant_id")),
+            key: KeyID(try row.value("key_id")),
+            state: try row.named("state"),
+            endState: try row.named("end_state"),
+            reason: try row.value("reason"),
+            startedAt: try row.value("started_at"),
+            endedAt: try row.value("ended_at"),
+            audioMilliseconds: try row.value("audio_ms"),
+            finals: try row.value("finals"),
+            transcriptLocation: try row.value("transcript_location"),
+            region: try row.value("region")
+        )
+    }
+}
+
+extension Tenant {
+    init(row: Row) throws {
+        self.init(
+            id: TenantID(try row.value("tenant_id")),
+            name: try row.value("name"),
+            status: try row.named("status"),
+            maxConcurrentSessions: try row.value("max_concurrent_sessions"),
+            limitVersion: try row.value("limit_version"),
+            defaultEngine: try row.value("default_engine"),
+            createdAt: try row.value("created_at")
+        )
+    }
+}
+
+extension APIKey {
+    init(row: Row) throws {
+        let scopes: [String] = try row.value("scopes")
+        self.init(
+            id: KeyID(try row.value("key_id")),
+            tenant: TenantID(try row.value("tenant_id")),
+            name: try row.value("name"),
+            // A scope that a newer version wrote allows nothing here.
+            scopes: Set(scopes.compactMap(Scope.init(rawValue:))),
+            displayPrefix: try row.value("display_prefix"),
+            displaySuffix: try row.value("display_suffix"),
+            isEnabled: try row.value("is_enabled"),
+            expiresAt: try row.value("expires_at"),
+            createdAt: try row.value("created_at")
+        )
+    }
+}
+
+extension SecretDigest {
+    init(row: Row) throws {
+        self.init(try row.value("digest"))
+    }
+}
+
+extension AdminToken {
+    init(row: Row) throws {
+        self.init(
+            id: try row.value("token_id"),
+            name: try row.value("name"),
+            role: try row.named("role"),
+            expiresAt: try row.value("expires_at"),
+            createdAt: try row.value("created_at")
+        )
+    }
+}
+
+extension UsageRow {
+    init(row: Row) throws {
+        self.init(
+            session: SessionID(try row.value("session_id")),
+            tenant: TenantID(try row.value("tenant_id")),
+            key: KeyID(try row.value("key_id")),
+            engine: try row.value("engine"),
+            model: try row.value("model"),
+            language: try row.value("language"),
+            tags: try row.value("tags"),
+            region: try row.value("region"),
+            channels: try row.value("channels"),
+            audioMilliseconds: try row.value("audio_ms"),
+            connectedMilliseconds: try row.value("connected_ms"),
+            startedAt: try row.value("started_at"),
+            endedAt: try row.value("ended_at")
+        )
+    }
+}

@@ -1,0 +1,96 @@
+public import Hansard
+public import Postgres
+
+/// Tenants, keys and admin tokens in Postgres (`Migrations/0001_access.sql`).
+public struct PostgresTenantStore: TenantStore {
+    private let pool: ConnectionPool
+
+    /// A store in a database that has been migrated.
+    public init(pool: ConnectionPool) { self.pool = pool }
+
+    /// See `TenantStore`.
+    public func create(_ tenant: Tenant) async throws {
+        try await HansardError.mapping {
+            try await pool.query(
+                """
+                INSERT INTO tenants (tenant_id, name, status, max_concurrent_sessions, limit_version, default_engine,
+                    created_at)
+                VALUES (\(tenant.id.rawValue), \(tenant.name), \(tenant.status.rawValue),
+                    \(tenant.maxConcurrentSessions), \(tenant.limitVersion), \(tenant.defaultEngine),
+                    \(tenant.createdAt))
+                """
+            )
+        }
+    }
+
+    /// See `TenantStore`.
+    public func create(_ key: APIKey, digest: SecretDigest) async throws {
+        let scopes = key.scopes.map(\.rawValue).sorted()
+        try await HansardError.mapping {
+            try await pool.query(
+                """
+                INSERT INTO api_keys (key_id, tenant_id, digest, name, scopes, display_prefix, display_suffix,
+                    is_enabled, expires_at, created_at)
+                VALUES (\(key.id.rawValue), \(key.tenant.rawValue), \(digest.bytes), \(key.name), \(scopes),
+                    \(key.displayPrefix), \(key.displaySuffix), \(key.isEnabled), \(key.expiresAt),
+                    \(key.createdAt))
+                """
+            )
+        }
+    }
+
+    /// See `TenantStore`.
+    public func create(_ token: AdminToken, digest: SecretDigest) async throws {
+        try await HansardError.mapping {
+            try await pool.query(
+                """
+                INSERT INTO admin_tokens (token_id, digest, name, role, expires_at, created_at)
+                VALUES (\(token.id), \(digest.bytes), \(token.name), \(token.role.rawValue), \(token.expiresAt),
+                    \(token.createdAt))
+                """
+            )
+        }
+    }
+
+    /// See `TenantStore`.
+    public func tenant(named name: String) async throws -> Tenant? {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                "SELECT * FROM tenants WHERE name = \(name) ORDER BY created_at, tenant_id LIMIT 1"
+            )
+            return try rows.first.map(Tenant.init(row:))
+        }
+    }
+
+    /// See `TenantStore`.
+    public func adminToken(digest: SecretDigest) async throws -> AdminToken? {
+        try await HansardError.mapping {
+            let rows = try await pool.query(
+                "SELECT * FROM admin_tokens WHERE digest = \(digest.bytes) AND revoked_at IS NULL"
+            )
+            return try rows.first.map(AdminToken.init(row:))
+        }
+    }
+
+    /// See `TenantStore`.
+    public func accessSequence() async throws -> Int64 {
+        try await HansardError.mapping {
+            try await pool.query("SELECT value FROM access_sequence").only().value("value")
+        }
+    }
+
+    /// See `TenantStore`.
+    public func accessSnapshot() async throws -> AccessSnapshot {
+        try await HansardError.mapping {
+            // All three statements see the same moment.
+            try await pool.transaction(isolation: .repeatableReadOnly) { connection in
+                let sequence: Int64 = try await connection.query("SELECT value FROM access_sequence").only()
+                    .value("value")
+                let tenants = try await connection.query("SELECT * FROM tenants").map(Tenant.init(row:))
+                let keys = try await connection.query("SELECT * FROM api_keys")
+                    .map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
+                return AccessSnapshot(sequence: sequence, tenants: tenants, keys: keys)
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+import Crypto
+import Foundation
+import Hansard
+import HansardServer
+import Postgres
+import PostgresTesting
+import Testing
+
+@Suite struct PostgresTenantStoreTests {
+    private func tenant(_ name: String = "Acme", created: Int = 0) -> Tenant {
+        Tenant(
+            id: TenantID(UUID()),
+            name: name,
+            maxConcurrentSessions: 10,
+            limitVersion: 3,
+            defaultEngine: "pocketsphinx",
+            createdAt: moment(created)
+        )
+    }
+
+    private func key(_ tenant: Tenant, _ id: String = "key_\(UUID().uuidString)") -> APIKey {
+        APIKey(
+            id: KeyID(id),
+            tenant: tenant.id,
+            name: "Ci \"1\"",
+            scopes: [.listen, .usageRead],
+            displayPrefix: "hsk_live_abcd",
+            displaySuffix: "wxyz",
+            isEnabled: false,
+            expiresAt: moment(99),
+            createdAt: moment(1)
+        )
+    }
+
+    private func digest() -> SecretDigest { SecretDigest(SecureRandom.bytes(count: 32)) }
+
+    private func withStore(_ body: (PostgresTenantStore, StoreFixture) async throws -> Void) async throws {
+        let fixture = try await StoreFixture.make()
+        do {
+            try await body(PostgresTenantStore(pool: fixture.pool), fixture)
+        } catch {
+            await fixture.close()
+            throw error
+        }
+        await fixture.close()
+    }
+
+    @Test func theSnapshotHoldsWhatWasCreated() async throws {
+        try await withStore { store, _ in
+            let empty = try await store.accessSnapshot()
+            #expect(empty.tenants.isEmpty && empty.keys.isEmpty)
+            var bare = Tenant(id: TenantID(UUID()), name: "Bare", status: .suspended, createdAt: moment(5))
+            bare.limitVersion = 0
+            let full = tenant()
+            try await store.create(full)
+            try await store.create(bare)
+            let (first, second) = (key(full), key(bare))
+            let digests = [digest(), digest()]
+            try await store.create(first, digest: digests[0])
+            try await store.create(second, digest: digests[1])
+            let snapshot = try await store.accessSnapshot()
+            #expect(snapshot.tenants == [full.id: full, bare.id: bare])
+            #expect(snapshot.keys == [digests[0]: first, digests[1]: second])
+            #expect(snapshot.digests[second.id] == digests[1])
+            #expect(try await snapshot.sequence == store.accessSequence())
+        }
+    }
+
+    @Test func theSequenceGrowsWithEveryChangeAndIsInOrder() async throws {
+        try await withStore { store, fixture in
+            var last = try await store.accessSequence()
+            func expectGrowth() async throws {
+                let now = try await store.accessSequence()
+                #expect(now > last)
+                last = now
+            }
+            let acme = tenant()
+            try await store.create(acme)
+            try await expectGrowth()
+            try await store.create(key(acme, "key_1"), digest: digest())
+            try await expectGrowth()
+            try await fixture.pool.query("UPDATE api_keys SET is_enabled = true")
+            try await expectGrowth()
+            try await fixture.pool.query("DELETE FROM tenants")
+            try await expectGrowth()
+            let events = try await fixture.pool.query(
+                "SELECT sequence, tenant_id, key_id, change FROM access_events ORDER BY sequence"
+            )
+            #expect(try events.map { try $0.value("sequence", as: Int64.self) } == Array(1...last))
+            #expect(try events.allSatisfy { try $0.value("tenant_id", as: UUID.self) == acme.id.rawValue })
+            let changes = try events.map { try $0.value("change", as: String.self) }
+            #expect(changes == ["insert", "insert", "update", "delete", "delete"])
+            #expect(try events[1].value("key_id", as: String?.self) == "key_1")
+        }
+    }
+
+    /// A reader that polls the sequence must never see a number before all lower ones are visible.
+    @Test func numbersBecomeVisibleInOrder() async throws {
+        try await withStore { store, fixture in
+            let gaps = try await withThrowingTaskGroup(of: Int.self) { group in
+                for writer in 0..<4 {
+                    group.addTask {
+                        let store = PostgresTenantStore(pool: writer < 2 ? fixture.pool : fixture.peerPool)
+                        for number in 0..<15 { try await store.create(tenant("t\(writer)-\(number)")) }
+                        return 0
+                    }
+                }
+                group.addTask {
+                    var gaps = 0
+                    for _ in 0..<60 {
+                        let row = try await fixture.pool.query(
+                            "SELECT count(*) AS seen, coalesce(max(sequence), 0) AS last FROM access_events"
+                        )[0]
+                        if try row.value("seen", as: Int.self) != row.value("last", as: Int.self) { gaps += 1 }
+                    }
+                    return gaps
+                }
+                return try await group.reduce(0, +)
+            }
+            #expect(gaps == 0)
+            #expect(try await store.accessSequence() == 60)
+        }
+    }
+
+    @Test func duplicatesAndOrphansAreRefused() async throws {
+        try await withStore { store, _ in
+            let acme = tenant()
+            try await store.create(acme)
+            #expect(await code { try await store.create(acme) } == .conflict)
+            let (first, secret) = (key(acme, "key_1"), digest())
+            try await store.create(first, digest: secret)
+            #expect(await code { try await store.create(first, digest: digest()) } == .conflict)
+            #expect(await code { try await store.create(key(acme, "key_2"), digest: secret) } == .conflict)
+            #expect(await code { try await store.create(key(tenant()), digest: digest()) } == .notFound)
+            let token = AdminToken(id: "adm_1", name: "Ops", role: .operator, createdAt: moment(0))
+            try await store.create(token, digest: secret)
+            #expect(await code { try await store.create(token, digest: digest()) } == .conflict)
+            #expect(await code { try await store.create(tenant("a\0b")) } == .invalid)
+        }
+    }
+
+    @Test func tokensAndNamesAreFound() async throws {
+        try await withStore { store, fixture in
+            let (older, newer) = (tenant("Same", created: 1), tenant("Same", created: 2))
+            try await store.create(newer)
+            try await store.create(older)
+            #expect(try await store.tenant(named: "Same") == older)
+            #expect(try await store.tenant(named: "same") == nil)
+            let token = AdminToken(
+                id: "adm_1",
+                name: "Ops",
+                role: .owner,
+                expiresAt: moment(60),
+                createdAt: moment(0)
+            )
+            let secret = digest()
+            try await store.create(token, digest: secret)
+            #expect(try await store.adminToken(digest: secret) == token)
+            #expect(try await store.adminToken(digest: digest()) == nil)
+            try await fixture.pool.query("UPDATE admin_tokens SET revoked_at = now()")
+            #expect(try await store.adminToken(digest: secret) == nil)
+        }
+    }
+}

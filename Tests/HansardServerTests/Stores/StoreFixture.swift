@@ -1,0 +1,66 @@
+import Foundation
+import Hansard
+import HansardServer
+import Postgres
+import PostgresTesting
+
+/// A migrated database with two pools, as two nodes would have.
+struct StoreFixture {
+    let url: DatabaseURL
+    let pool: ConnectionPool
+    let peerPool: ConnectionPool
+
+    static let migrationsDirectory = URL(fileURLWithPath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("Migrations").path
+
+    static func make() async throws -> StoreFixture {
+        try await make(url: TestPostgres.database())
+    }
+
+    static func make(url: DatabaseURL) async throws -> StoreFixture {
+        try await Migrations(directory: migrationsDirectory).apply(to: url)
+        var options = ConnectionPool.Options()
+        options.connections = 4
+        // Fifty callers on a busy machine wait for longer than a server should.
+        options.waitTimeout = .seconds(60)
+        return StoreFixture(
+            url: url,
+            pool: ConnectionPool(url, options: options),
+            peerPool: ConnectionPool(url, options: options)
+        )
+    }
+
+    func close() async {
+        await pool.close()
+        await peerPool.close()
+    }
+}
+
+/// SplitMix64 (https://prng.di.unimi.it/splitmix64.c): the same numbers for the same seed.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
+
+/// A moment that stores keep exactly: whole seconds from a fixed one.
+func moment(_ seconds: Int) -> Date { Date(timeIntervalSince1970: 1_780_000_000 + Double(seconds)) }
+
+/// A code of `HansardError` that the body is expected to throw; nil if it did not throw one.
+func code(of body: () async throws -> Void) async -> HansardError.Code? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return (error as? HansardError)?.code
+    }
+}
