@@ -1,0 +1,104 @@
+import Crypto
+import FoundationEssentials
+import Hansard
+
+/// Recognises callers by what their request carries, in memory and in constant time where secrets are compared.
+struct Authenticator: Sendable {
+    private let directory: AccessDirectory
+    /// The MAC keys of tokens: the first signs, all are accepted, so that one can be rotated.
+    private let secrets: [[UInt8]]
+
+    /// - Parameters:
+    ///   - directory: the snapshot of tenants and keys.
+    ///   - secrets: one or two MAC keys.
+    init(directory: AccessDirectory, secrets: [[UInt8]]) {
+        precondition(!secrets.isEmpty, "tokens need a MAC key")
+        self.directory = directory
+        self.secrets = secrets
+    }
+
+    /// What a request presents.
+    enum Credential: Sendable, Equatable {
+        /// A key or an access token, by whichever header or subprotocol it came.
+        case secret(String)
+
+        /// Reads `Authorization: Token|Bearer <secret>` (the scheme in any case), else the WebSocket subprotocols
+        /// `token, <key>` or `bearer, <token>` that browsers send because they cannot set headers.
+        ///
+        /// - Returns: the credential and, if it came as subprotocol, the one to echo.
+        /// - Throws: `.unauthenticated` if there is none or its form is wrong.
+        static func read(
+            authorization: String?, subprotocols: String?
+        ) throws(HansardError) -> (Credential, subprotocol: String?) {
+            let howTo = "send 'Authorization: Token <API key>'"
+            if let authorization {
+                let parts = authorization.split(separator: " ", omittingEmptySubsequences: true)
+                guard parts.count == 2, ["token", "bearer"].contains(parts[0].lowercased()) else {
+                    throw HansardError(.unauthenticated, "the Authorization header is not of a known form: \(howTo)")
+                }
+                return (.secret(String(parts[1])), nil)
+            }
+            if let subprotocols {
+                let items = subprotocols.split(separator: ",").map { $0.trimming(" ") }
+                guard items.count == 2, ["token", "bearer"].contains(items[0].lowercased()) else {
+                    throw HansardError(
+                        .unauthenticated, "Sec-WebSocket-Protocol is not 'token, <API key>' or 'bearer, <token>'")
+                }
+                return (.secret(items[1]), items[0])
+            }
+            throw HansardError(.unauthenticated, "no credentials: \(howTo)")
+        }
+    }
+
+    /// Recognises a key or an access token.
+    ///
+    /// - Throws: `.unauthenticated`, `.forbidden`, or `.unavailable` while no snapshot has been read yet.
+    func caller(_ credential: Credential, now: Date) throws(HansardError) -> Caller {
+        guard let snapshot = directory.snapshot else {
+            throw HansardError(.unavailable, "the node has not read its keys yet", retryAfter: .seconds(1))
+        }
+        guard case .secret(let secret) = credential else { preconditionFailure("one case") }
+        if secret.hasPrefix(AccessToken.prefix) {
+            guard let token = AccessToken(secret, isAuthentic: isAuthentic) else {
+                throw HansardError(.unauthenticated, "the access token is malformed or not from this server")
+            }
+            return try snapshot.caller(token: token, now: now)
+        }
+        // The checksum refuses junk before any hashing.
+        guard let kind = SecretFormat.kind(of: secret), kind != .adminToken else {
+            throw HansardError(.unauthenticated, "the API key is malformed; keys begin with hsk_live_ or hsk_test_")
+        }
+        return try snapshot.caller(digest: Self.digest(of: secret), now: now)
+    }
+
+    /// Makes a short-lived token for the caller's key, good for listening.
+    func grant(to caller: Caller, seconds: Int, now: Date) throws(HansardError) -> String {
+        let token = AccessToken(
+            key: caller.key.id, expiresAt: Int64(now.timeIntervalSince1970.rounded(.up)) + Int64(seconds),
+            scopes: caller.scopes.intersection([.listen]))
+        guard let text = token.encoded(authenticate: { HMACSHA256.authenticate($0, key: secrets[0]) }) else {
+            throw HansardError(.internal, "the key's public name '\(caller.key.id)' is malformed")
+        }
+        return text
+    }
+
+    /// What is stored of a secret.
+    static func digest(of secret: String) -> SecretDigest { SecretDigest(SHA256.hash(Array(secret.utf8))) }
+
+    private func isAuthentic(_ payload: [UInt8], _ code: [UInt8]) -> Bool {
+        secrets.contains { secret in
+            let expected = HMACSHA256.authenticate(payload, key: secret).prefix(AccessToken.authenticationBytes)
+            return constantTimeEquals(Array(expected), code)
+        }
+    }
+}
+
+extension StringProtocol {
+    /// Without the given character at both ends.
+    func trimming(_ character: Character) -> String {
+        var text = self[...]
+        while text.first == character { text.removeFirst() }
+        while text.last == character { text.removeLast() }
+        return String(text)
+    }
+}

@@ -1,0 +1,115 @@
+import Crypto
+import EventLoops
+import Foundation
+import Hansard
+public import Logging
+import Postgres
+import Synchronization
+import Web
+
+/// A running node: everything that `hansard serve` and `hansard dev` start, and in which order it stops. Tests start
+/// one in their own process.
+public final class Application: Sendable {
+    /// The version that nodes tell each other and `/metrics`.
+    public static let version = "0.1.0"
+
+    /// Where it serves, `http://host:port`.
+    public let url: String
+
+    private let parts: Parts
+    private let server: WebServer
+    private let loops: [EventLoop]
+    private let tasks: [Task<Void, Never>]
+    private let settings: Settings
+    private let logger: Logger
+    private let isStopped = Atomic<Bool>(false)
+
+    /// Starts a node; it accepts connections when this returns.
+    ///
+    /// The database must have been migrated.
+    ///
+    /// - Throws: `HansardError`, `PostgresError` or `WebServerError`, saying what to change.
+    public static func start(settings: Settings, logger: Logger) async throws -> Application {
+        let parts = try await Parts.make(settings: settings, logger: logger)
+        var loops: [EventLoop] = []
+        do {
+            forwardWebLog(to: logger)
+            for number in 0..<settings.eventLoops { loops.append(try EventLoop(name: "loop-\(number)")) }
+            let server = try await WebServer.start(
+                configuration: webConfiguration(settings), loops: loops, responder: parts.router(loops: loops),
+                acceptor: ListenAcceptor(services: parts.services))
+            return Application(parts: parts, server: server, loops: loops, settings: settings, logger: logger)
+        } catch {
+            // A node that never served must not be there for its peers to reap.
+            await parts.life.end()
+            stop(loops)
+            await parts.stop()
+            throw error
+        }
+    }
+
+    private init(parts: Parts, server: WebServer, loops: [EventLoop], settings: Settings, logger: Logger) {
+        self.parts = parts
+        self.server = server
+        self.loops = loops
+        self.settings = settings
+        self.logger = logger
+        parts.serverCounters.set(server)
+        let scheme = settings.tlsCertificate == nil ? "http" : "https"
+        url = "\(scheme)://\(SocketAddress(host: settings.listen.host, port: server.port))"
+        tasks = [
+            Task { await parts.access.keepFresh() },
+            Task { await parts.life.live() },
+            Task { await parts.services.settlement.work() },
+        ]
+        logger.notice("serving", metadata: ["url": "\(url)", "node": "\(parts.services.node.epoch)"])
+    }
+
+    /// Stops in order: no new sessions, the live ones end by themselves or at the drain deadline, what they leave is
+    /// stored, then sockets, stores and threads. Calling it again does nothing.
+    public func stop() async {
+        guard !isStopped.exchange(true, ordering: .relaxed) else { return }
+        logger.notice("stopping", metadata: ["sessions": "\(parts.services.sessions.count)"])
+        // Until the last session has ended, those who come are told 503 and when to come again.
+        parts.services.sessions.startDraining()
+        if await !parts.services.sessions.waitUntilEmpty(within: settings.drainDeadline) {
+            parts.services.sessions.endAll(.nodeRestarting)
+            _ = await parts.services.sessions.waitUntilEmpty(within: .seconds(10))
+        }
+        await server.stop()
+        tasks.forEach { $0.cancel() }
+        for task in tasks { await task.value }
+        await parts.services.settlement.workOnce()
+        // While a slot could not be given back, peers must be able to find and free it.
+        if await parts.services.settlement.backlog == 0 { await parts.life.end() }
+        Self.stop(loops)
+        await parts.stop()
+        logger.notice("stopped")
+    }
+
+    private static func stop(_ loops: [EventLoop]) {
+        for loop in loops {
+            loop.stop()
+            loop.join()
+        }
+    }
+
+    private static func webConfiguration(_ settings: Settings) -> WebServerConfiguration {
+        var limits = WebLimits()
+        limits.handshakesPerAddressPerSecond = settings.handshakesPerAddress
+        limits.handshakeBurst = settings.handshakeBurst
+        limits.maxConnections = settings.maxConnections
+        var tls: TLSFiles?
+        if let certificate = settings.tlsCertificate, let key = settings.tlsKey {
+            tls = TLSFiles(certificate: certificate, key: key)
+        }
+        return WebServerConfiguration(
+            listen: settings.listen, tls: tls, trustedProxies: settings.trustedProxies, limits: limits)
+    }
+
+    private static func forwardWebLog(to logger: Logger) {
+        WebLog.setSink { level, message in
+            logger.log(level: level == .error ? .warning : .debug, "\(message)", source: "web")
+        }
+    }
+}

@@ -1,0 +1,180 @@
+import Crypto
+import EventLoops
+import Foundation
+import Hansard
+import Logging
+import Postgres
+import Web
+
+/// The counters of a web server that is started after those who read them.
+final class ServerCounters: Sendable {
+    private let server = Locked<WebServer?>(nil)
+    func set(_ server: WebServer) { self.server.withLock { $0 = server } }
+    var counters: WebServerCounters { server.withLock { $0?.counters } ?? WebServerCounters() }
+}
+
+/// Everything of a node but its sockets: made in one order, stopped in the reverse one.
+struct Parts: Sendable {
+    let services: ListenServices
+    let access: AccessDirectory
+    let life: NodeLife
+    let transcripts: any TranscriptStore
+    let serverCounters = ServerCounters()
+    let openAPI: [UInt8]
+    let stop: @Sendable () async -> Void
+
+    static func make(settings: Settings, logger: Logger) async throws -> Parts {
+        guard let databaseURL = settings.databaseURL, !settings.secrets.isEmpty else {
+            throw HansardError(.internal, "HANSARD_DATABASE_URL and HANSARD_SECRET must be resolved before the start")
+        }
+        let engines = try await loadEngines(settings, logger)
+        var options = ConnectionPool.Options()
+        options.connections = settings.databasePool
+        let pool = ConnectionPool(databaseURL, options: options)
+        let state = URL(filePath: settings.stateDirectory)
+        let folder = settings.transcripts.map { URL(filePath: $0) } ?? state.appending(path: "transcripts")
+        let transcripts = FolderTranscriptStore(folder: folder)
+        let (spool, recovery) = try Spool.open(
+            folder: state.appending(path: "spool"), maximumBytes: settings.spoolMaxBytes.bytes, logger: logger)
+        let stop: @Sendable () async -> Void = {
+            spool.close()
+            transcripts.stop()
+            await pool.close()
+            await (engines.engines["pocketsphinx"] as? PocketSphinxEngine)?.shutdown()
+        }
+        do {
+            return try await make(settings, logger, engines, pool, transcripts, spool, recovery, stop)
+        } catch {
+            await stop()
+            throw error
+        }
+    }
+
+    private static func make(
+        _ settings: Settings, _ logger: Logger, _ engines: EngineRegistry, _ pool: ConnectionPool,
+        _ transcripts: FolderTranscriptStore, _ spool: Spool, _ recovery: SpoolRecovery,
+        _ stop: @escaping @Sendable () async -> Void
+    ) async throws -> Parts {
+        let connections = PostgresConnectionStore(pool: pool)
+        let metrics = Metrics()
+        let access = AccessDirectory(store: PostgresTenantStore(pool: pool), logger: logger)
+        try await access.refresh()
+        var limits = Settlement.Limits()
+        limits.transcriptStoreWait = settings.transcriptStoreWait
+        let settlement = Settlement(
+            transcripts: transcripts, connections: connections, usage: PostgresUsageStore(pool: pool), spool: spool,
+            metrics: metrics, logger: logger, limits: limits)
+        var sessionLimits = Session.Limits()
+        sessionLimits.idle = settings.idleTimeout
+        let services = ListenServices(
+            authenticator: Authenticator(directory: access, secrets: settings.secrets.map { Array($0.revealed.utf8) }),
+            access: access,
+            engines: engines, connections: connections, settlement: settlement, spool: spool, metrics: metrics,
+            limits: RecentLimits(), sessions: LiveSessions(),
+            node: NodeIdentity(
+                epoch: NodeEpoch(node: settings.node, epoch: UUID()),
+                address: settings.advertisedAddress ?? "\(settings.listen)", region: settings.region,
+                version: Application.version),
+            sessionLimits: sessionLimits, storeHealth: StoreHealth(), logger: logger,
+            randomBytes: { SecureRandom.bytes(count: $0) })
+        let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
+        let life = NodeLife(
+            node: services.node, connections: connections, sessions: services.sessions,
+            earlierLife: epochFile.last, health: services.storeHealth, metrics: metrics, logger: logger)
+        if !recovery.sessions.isEmpty {
+            logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
+            await settlement.recover(recovery.sessions)
+            await settlement.workOnce()
+        }
+        try await transcripts.checkHealth()
+        try await life.begin()
+        try epochFile.write(services.node.epoch)
+        let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
+        return Parts(
+            services: services, access: access, life: life, transcripts: transcripts, openAPI: document, stop: stop)
+    }
+
+    private static func loadEngines(_ settings: Settings, _ logger: Logger) async throws -> EngineRegistry {
+        var engines: [String: any SpeechEngine] = ["synthetic": SyntheticEngine()]
+        if settings.engine == .pocketsphinx {
+            let cores = ProcessInfo.processInfo.activeProcessorCount
+            let slots = settings.engineSlots ?? cores * PocketSphinxEngine.slotsPerCore
+            logger.info("loading the local engine", metadata: ["slots": "\(slots)"])
+            engines["pocketsphinx"] = try await PocketSphinxEngine.load(folder: settings.modelDirectory, slots: slots) {
+                logger.debug("a decoder is ready", metadata: ["ready": "\($0)", "slots": "\(slots)"])
+            }
+        }
+        return EngineRegistry(defaultEngine: settings.engine.rawValue, engines: engines)
+    }
+
+    /// The REST side.
+    func router(loops: [EventLoop]) -> Router {
+        let (services, access, counters) = (services, access, serverCounters)
+        let checks = [
+            NodeRoutes.Check(name: "keys") { access.snapshot == nil ? "not read yet" : nil },
+            NodeRoutes.Check(name: "connection_store") { services.storeHealth.isReachable ? nil : "does not answer" },
+            NodeRoutes.Check(name: "spool") {
+                services.spool.isFull ? "full" : services.spool.isFailing ? "cannot be written" : nil
+            },
+            NodeRoutes.Check(name: "node") { services.sessions.isDraining ? "draining" : nil },
+        ]
+        let tenant = TenantRoutes(authenticator: services.authenticator, transcripts: transcripts)
+        let node = NodeRoutes(
+            checks: checks, metrics: services.metrics,
+            gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
+        return Router(
+            routes: tenant.routes + node.routes, metrics: services.metrics, logger: services.logger,
+            randomBytes: services.randomBytes)
+    }
+
+    private static func gauges(
+        _ services: ListenServices, _ access: AccessDirectory, _ web: WebServerCounters, _ loops: [EventLoop]
+    ) async -> [Metrics.Gauge] {
+        var gauges = [
+            Metrics.Gauge(
+                name: "hansard_sessions_active", help: "Sessions now.", value: Double(services.sessions.count)),
+            Metrics.Gauge(name: "hansard_connections_open", help: "TCP connections now.", value: Double(web.open)),
+            Metrics.Gauge(
+                name: "hansard_connections_accepted_total", help: "TCP connections accepted.",
+                value: Double(web.accepted),
+                isCounter: true),
+            Metrics.Gauge(
+                name: "hansard_connections_refused_total", help: "TCP connections refused by a limit.",
+                value: Double(web.refusedByAddressLimit + web.refusedByConnectionLimit), isCounter: true),
+            Metrics.Gauge(
+                name: "hansard_received_bytes_total", help: "Payload bytes received.", value: Double(web.bytesReceived),
+                isCounter: true),
+            Metrics.Gauge(
+                name: "hansard_sent_bytes_total", help: "Payload bytes sent.", value: Double(web.bytesSent),
+                isCounter: true),
+            Metrics.Gauge(
+                name: "hansard_loop_stall_seconds", help: "The longest turn of an event loop since the last scrape.",
+                value: loops.map { $0.takeLongestStall() / .seconds(1) }.max() ?? 0),
+            Metrics.Gauge(
+                name: "hansard_spool_bytes", help: "Bytes in the spool.", value: Double(services.spool.bytes)),
+            Metrics.Gauge(
+                name: "hansard_spool_failures_total", help: "Spool writes that failed.",
+                value: Double(services.spool.failures),
+                isCounter: true),
+            Metrics.Gauge(
+                name: "hansard_settlement_backlog", help: "Ended sessions that some store still has to learn of.",
+                value: Double(await services.settlement.backlog)),
+            Metrics.Gauge(
+                name: "hansard_connection_store_reachable", help: "1 if the connection store answered last.",
+                value: services.storeHealth.isReachable ? 1 : 0),
+            Metrics.Gauge(
+                name: "hansard_keys_age_seconds", help: "Age of what is known of tenants and keys.",
+                value: (access.age ?? .zero) / .seconds(1)),
+        ]
+        for engine in services.engines.engines.values {
+            guard let capacity = engine.load.capacity else { continue }
+            gauges.append(
+                Metrics.Gauge(name: "hansard_engine_slots", help: "Local engine slots.", value: Double(capacity)))
+            gauges.append(
+                Metrics.Gauge(
+                    name: "hansard_engine_slots_used", help: "Local engine slots in use.",
+                    value: Double(engine.load.inUse)))
+        }
+        return gauges
+    }
+}

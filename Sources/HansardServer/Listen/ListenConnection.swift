@@ -1,0 +1,394 @@
+import Audio
+import Crypto
+import DequeModule
+import EventLoops
+import FoundationEssentials
+import Hansard
+import Logging
+import Web
+
+/// One client's connection and the session that it serves: runs the session's actions against the socket, the engine,
+/// the spool and the stores. Lives on one event loop; nothing here waits, and audio never leaves the loop's thread
+/// before the engine takes it.
+final class ListenConnection: WebSocketHandler {
+    /// A usage checkpoint goes to the spool with each so much audio.
+    static let checkpointInterval = AudioTime.milliseconds(10_000)
+    /// The lease learns of the use with each so much audio.
+    static let renewInterval = AudioTime.milliseconds(60_000)
+
+    let id: SessionID
+    private let loop: EventLoop
+    private let services: ListenServices
+    private let reservation: any EngineReservation
+    private let messages: ListenMessages
+    private let records: SessionRecords
+    private let openedAt: ContinuousClock.Instant
+    private let logger: Logger
+
+    private var session: Session
+    private var socket: WebSocket?
+    private var timer: LoopTimer?
+    private var stream: (any EngineStream)?
+    private var decoder: AudioDecoder
+    private let digest = SHA256()
+    private var hasAudioBytes = false
+    private var samples: [Int16] = []
+    private var text = JSONText()
+    private var isSocketFull = false
+    private var isFinished = false
+    private var hasBegun = false
+    private var checkpointed = AudioTime.zero
+    private var renewed = AudioTime.zero
+    private var meteredMilliseconds: Int64 = 0
+    private var closeAskedAt: ContinuousClock.Instant?
+
+    private var held = HeldInput()
+    private var leftBeforeClaim = Ending.clientGone
+
+    private enum Outgoing {
+        case message(SessionMessage)
+        case settle(Ending)
+        case close(Ending)
+    }
+    private var outbox = Outbox<Outgoing>()
+
+    private var events: Deque<EngineEvent> = []
+    private var isRunning = false
+
+    init(
+        id: SessionID, caller: Caller, options: SessionOptions, decoder: AudioDecoder, engine: EngineDescription,
+        reservation: any EngineReservation, loop: EventLoop, services: ListenServices, startedAt: Date
+    ) {
+        self.id = id
+        self.loop = loop
+        self.services = services
+        self.reservation = reservation
+        self.decoder = decoder
+        openedAt = .now
+        records = SessionRecords(
+            id: id, caller: caller, engine: engine, options: options, startedAt: startedAt, node: services.node)
+        session = Session(options: options, limits: services.sessionLimits, now: openedAt)
+        messages = ListenMessages(session: id, startedAt: startedAt, engine: engine, options: options)
+        var logger = services.logger
+        logger[metadataKey: "session_id"] = "\(id)"
+        logger[metadataKey: "request_id"] = "\(id)"
+        logger[metadataKey: "tenant_id"] = "\(caller.tenant.id)"
+        logger[metadataKey: "key_id"] = "\(caller.key.id)"
+        self.logger = logger
+    }
+
+    private var myself: LoopBound<ListenConnection> { LoopBound(self, on: loop) }
+
+    // MARK: WebSocketHandler
+
+    func opened(_ socket: WebSocket) {
+        self.socket = socket
+        services.sessions.add(myself, id: id)
+        timer = loop.schedule(after: .seconds(1), repeating: .seconds(1)) { [weak self] in self?.ticked() }
+        claim()
+    }
+
+    func receivedBinary(_ bytes: UnsafeRawBufferPointer, isFirst: Bool, isLast: Bool) {
+        let endsStream = bytes.isEmpty && isFirst && isLast
+        switch session.audioArrived(now: .now) {
+        case .ignore: break
+        case .hold: hold(.audio([UInt8](bytes), endsStream: endsStream), bytes: bytes.count)
+        case .admit:
+            admit(bytes)
+            if isLast { services.metrics.audioMessages.add() }
+            if endsStream { received(.closeStream) }
+        }
+    }
+
+    func receivedText(_ text: UnsafeRawBufferPointer) {
+        let message = ClientMessage(json: text)
+        if message == .unknown { services.metrics.unknownMessages.add() }
+        if session.isClaiming { hold(.message(message), bytes: text.count) } else { received(message) }
+    }
+
+    func drained() { isSocketFull = false }
+
+    func closed(_ reason: WebSocketClosure) {
+        socket = nil
+        let ending: Ending =
+            switch (reason.cause, reason.code) {
+            case (.violation, 1009): .messageTooLarge
+            case (.violation, 1007): .invalidUTF8
+            default: .clientGone
+            }
+        if session.isClaiming { leftBeforeClaim = ending }
+        run(session.clientGone(ending, now: .now))
+        if session.isEnded { finish() }
+    }
+
+    /// Something outside ends the session: a drain, an operator.
+    func end(_ ending: Ending) {
+        if session.isClaiming { leftBeforeClaim = ending }
+        run(session.end(ending, now: .now))
+    }
+
+    // MARK: The claim
+
+    private func claim() {
+        let (services, records, loop, myself) = (services, records, loop, myself)
+        Task {
+            let began = ContinuousClock.now
+            let outcome = await services.claim(records.lease, limit: records.limit)
+            services.metrics.claimLatency.observe(began.duration(to: .now))
+            loop.execute { myself.value.claimDecided(outcome) }
+        }
+    }
+
+    private func claimDecided(_ outcome: ClaimOutcome?) {
+        guard session.isClaiming else {
+            // The client left first. Whatever became of the claim, the slot is given back.
+            if outcome == .claimed || outcome == nil { abandon(leftBeforeClaim) }
+            return
+        }
+        switch outcome {
+        case .claimed:
+            services.metrics.sessionsStarted.add()
+            hasBegun = true
+            logger.info(
+                "session started", metadata: ["engine": "\(records.engine.name)", "model": "\(records.options.model)"])
+            run(session.claimed(now: .now))
+            releaseHeld()
+        case .limitReached(let limit):
+            services.limits.reached(records.lease.tenant, limit: limit, now: .now)
+            refuse(.concurrency(limit))
+        case .superseded: refuse(.storeAway)
+        case nil:
+            abandon(.storeAway)
+            refuse(.storeAway)
+        }
+    }
+
+    private func refuse(_ ending: Ending) {
+        services.metrics.claimsRefused.add()
+        logger.info("session refused", metadata: ["reason": "\(ending.reason)"])
+        run(session.claimRefused(ending))
+    }
+
+    private func abandon(_ ending: Ending) {
+        let status = records.status(ending, session: session, endedAt: .now)
+        services.settlement.abandon(records.lease, status: status)
+    }
+
+    private func hold(_ piece: HeldInput.Piece, bytes: Int) {
+        held.add(piece, bytes: bytes)
+        if held.isFull { socket?.pauseReading() }
+    }
+
+    private func releaseHeld() {
+        if held.isFull { socket?.resumeReading() }
+        for piece in held.take() {
+            switch piece {
+            case .audio(let bytes, let endsStream):
+                if session.audioArrived(now: .now) == .admit { bytes.withUnsafeBytes(admit) }
+                if endsStream { received(.closeStream) }
+            case .message(let message): received(message)
+            }
+        }
+    }
+
+    // MARK: The client
+
+    /// The way of an audio chunk: digest, decode, decide, hand to the engine. No task, no hop, no allocation in the
+    /// steady state beyond the samples that an engine keeps.
+    private func admit(_ bytes: UnsafeRawBufferPointer) {
+        guard !bytes.isEmpty else { return }
+        digest.update(bytes)
+        hasAudioBytes = true
+        samples.removeAll(keepingCapacity: true)
+        do {
+            _ = try decoder.decode(bytes, appendingTo: &samples)
+        } catch {
+            return end(.badAudio(error.message))
+        }
+        if session.audio == nil, let format = decoder.format {
+            run(session.audioDescribed(sampleRate: format.sampleRate, channels: format.channels))
+        }
+        guard !samples.isEmpty, let stream else { return }
+        run(session.audioAdmitted(samples.span))
+        meter()
+        run(session.engineTook(stream.send(samples)))
+    }
+
+    private func received(_ message: ClientMessage) {
+        if message == .closeStream {
+            closeAskedAt = .now
+            do {
+                if hasAudioBytes { try decoder.finish() }
+            } catch {
+                return end(.badAudio(error.message))
+            }
+        }
+        run(session.received(message, now: .now))
+    }
+
+    private func meter() {
+        let duration = session.duration
+        services.metrics.audioMilliseconds.add(Int(duration.milliseconds - meteredMilliseconds))
+        meteredMilliseconds = duration.milliseconds
+        if duration - checkpointed >= Self.checkpointInterval {
+            checkpointed = duration
+            services.spool.append(.usage(id, audioMilliseconds: duration.milliseconds, at: .now))
+        }
+        if duration - renewed >= Self.renewInterval {
+            renewed = duration
+            var lease = records.lease
+            lease.usedMilliseconds = duration.milliseconds
+            services.renew(lease, logger: logger)
+        }
+    }
+
+    private func ticked() {
+        run(session.ticked(now: .now))
+        guard session.isLive, let refusal = services.refusal(of: records.caller, now: .now) else { return }
+        end(refusal)
+    }
+
+    // MARK: Actions
+
+    private func run(_ actions: [Session.Action]) {
+        let isOutermost = !isRunning
+        isRunning = true
+        for action in actions { perform(action) }
+        guard isOutermost else { return }
+        while let event = events.popFirst() {
+            for action in session.engineSaid(event, now: .now) { perform(action) }
+        }
+        isRunning = false
+    }
+
+    private func engineSaid(_ event: EngineEvent) {
+        if case .failed(let reason) = event { logger.error("the engine failed", metadata: ["error": "\(reason)"]) }
+        events.append(event)
+        if !isRunning { run([]) }
+    }
+
+    private func perform(_ action: Session.Action) {
+        switch action {
+        case .openEngine(let audio): openEngine(audio)
+        case .flushEngine(let channel): stream?.flush(channel: channel)
+        case .finishEngine: stream?.finish()
+        case .cancelEngine: stream?.cancel()
+        case .keep(let final): keep(final)
+        case .send(let message): put(.message(message))
+        case .pauseReading: socket?.pauseReading()
+        case .resumeReading: socket?.resumeReading()
+        case .settle(let ending): put(.settle(ending))
+        case .close(let ending): put(.close(ending))
+        }
+    }
+
+    private func openEngine(_ audio: EngineAudio) {
+        services.spool.append(records.began(audio))
+        let (loop, myself) = (loop, myself)
+        do {
+            stream = try reservation.open(audio: audio, language: records.options.language) { event in
+                if loop.isCurrent {
+                    myself.value.engineSaid(event)
+                } else {
+                    loop.execute { myself.value.engineSaid(event) }
+                }
+            }
+        } catch {
+            logger.warning("the engine could not be opened", error)
+            let ending: Ending = error.code == .invalid ? .badAudio(error.message) : .engineFailed
+            for action in session.engineRefused(ending) { perform(action) }
+        }
+    }
+
+    private func keep(_ final: FinalResult) {
+        let number = outbox.keeping()
+        let (loop, myself, metrics) = (loop, myself, services.metrics)
+        let given = ContinuousClock.now
+        services.spool.append(.final(id, final)) { _ in
+            // A final that the disk refused is sent all the same: memory still holds it for the transcript.
+            metrics.spoolLatency.observe(given.duration(to: .now))
+            loop.execute { myself.value.kept(number) }
+        }
+    }
+
+    private func kept(_ number: Int) {
+        outbox.durable(number)
+        while let item = outbox.next() { give(item) }
+    }
+
+    private func put(_ item: Outgoing) {
+        if case .message(.result(let result)) = item, !result.isFinal, isSocketFull || outbox.isFull {
+            services.metrics.interimResultsSkipped.add()
+            return
+        }
+        if let ready = outbox.put(item) { give(ready) }
+    }
+
+    private func give(_ item: Outgoing) {
+        switch item {
+        case .message(let message): send(message)
+        case .settle(let ending): settle(ending)
+        case .close(let ending): close(ending)
+        }
+    }
+
+    private func send(_ message: SessionMessage) {
+        guard let socket else { return }
+        text.clear()
+        messages.write(message, sha256: { self.digest.finalize().hexadecimal }, into: &text)
+        let outcome = text.bytes.withUnsafeBytes { socket.send(text: $0) }
+        if case .result(let result) = message {
+            (result.isFinal ? services.metrics.finalResults : services.metrics.interimResults).add()
+        }
+        switch outcome {
+        case .sent: break
+        case .backpressure: isSocketFull = true
+        case .dropped:
+            isSocketFull = true
+            run(session.end(.clientTooSlow, now: .now))
+        }
+    }
+
+    // MARK: The end
+
+    private func settle(_ ending: Ending) {
+        if let closeAskedAt { services.metrics.closeLatency.observe(closeAskedAt.duration(to: .now)) }
+        stream = nil
+        reservation.release()
+        let end = records.end(ending, session: session, endedAt: .now, connected: openedAt.duration(to: .now))
+        let (settlement, loop, myself) = (services.settlement, loop, myself)
+        Task {
+            await settlement.settle(end)
+            loop.execute { myself.value.run(myself.value.session.settled()) }
+        }
+    }
+
+    private func close(_ ending: Ending) {
+        socket?.close(code: ending.code, reason: ending.reason)
+        if session.frames > 0 || ending.state == .completed {
+            logger.info(
+                "session ended",
+                metadata: [
+                    "state": "\(ending.state.rawValue)", "reason": "\(ending.reason)",
+                    "audio_ms": "\(session.duration.milliseconds)", "finals": "\(session.finals.count)",
+                ])
+        }
+        // A session that was refused its slot never began: what began less what ended is what is live.
+        if hasBegun { services.metrics.ended(ending.state.rawValue) }
+        finish()
+    }
+
+    /// The session is over: nothing of it stays with the node.
+    private func finish() {
+        guard !isFinished else { return }
+        isFinished = true
+        timer?.cancel()
+        timer = nil
+        stream?.cancel()
+        stream = nil
+        reservation.release()
+        _ = held.take()
+        services.sessions.remove(id)
+        services.limits.freed(records.lease.tenant)
+    }
+}

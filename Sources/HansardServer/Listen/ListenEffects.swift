@@ -1,0 +1,125 @@
+import EventLoops
+import FoundationEssentials
+import Hansard
+import Logging
+
+extension ListenServices {
+    /// Claims a slot within `claimDeadline`, trying again while the store is away or contended.
+    ///
+    /// - Returns: nil if the outcome is unknown or the store could not be reached: the caller then abandons the lease.
+    func claim(_ lease: Lease, limit: ConcurrencyLimit) async -> ClaimOutcome? {
+        let answer = await firstWithin(Self.claimDeadline) { () -> ClaimAnswer in
+            while !Task.isCancelled {
+                do {
+                    return .outcome(try await connections.claim(lease, limit: limit))
+                } catch let error as HansardError where error.code == .unavailable {
+                    try? await Task.sleep(for: .milliseconds(Int.random(in: 50...200)))
+                } catch {
+                    logger.error("a claim failed", error)
+                    return .failed
+                }
+            }
+            return .silence
+        }
+        // The task that was given up may tell of its silence before the deadline's own answer arrives.
+        let isReachable = (answer ?? .silence) != .silence
+        if storeHealth.report(isReachable: isReachable) {
+            logger.warning("the connection store \(isReachable ? "answers again" : "does not answer")")
+        }
+        if case .outcome(let outcome) = answer { return outcome }
+        return nil
+    }
+
+    /// What asking for a slot came to.
+    private enum ClaimAnswer: Equatable {
+        case outcome(ClaimOutcome)
+        /// The store is there, and something is wrong with it or with us.
+        case failed
+        /// The store did not answer.
+        case silence
+    }
+
+    /// Brings the lease's use up to date, in the background: a lost update is made good by the next.
+    func renew(_ lease: Lease, logger: Logger) {
+        Task {
+            do {
+                if try await !connections.renew(lease) {
+                    // A peer took this node for dead and freed the slot. Streams are kept (`on_lease_lost = keep`).
+                    logger.warning("the session's lease is gone")
+                }
+            } catch {
+                logger.debug("a lease could not be renewed", metadata: ["error": "\(describe(error))"])
+            }
+        }
+    }
+
+    /// Why a live session of this caller must end now: its key was disabled, revoked or has expired, or its tenant was
+    /// suspended. Read from the snapshot, which is at most a second old.
+    func refusal(of caller: Caller, now: Date) -> Ending? {
+        guard let snapshot = access.snapshot else { return nil }
+        guard let digest = snapshot.digests[caller.key.id], let key = snapshot.keys[digest], key.isEnabled else {
+            return .keyRevoked
+        }
+        if let expiry = key.expiresAt, expiry <= now { return .keyExpired }
+        return snapshot.tenants[key.tenant]?.status == .active ? nil : .tenantSuspended
+    }
+}
+
+/// Runs `work` and returns its value, or nil once `limit` has passed: `work` is then cancelled and left to itself, since a
+/// call into a C library cannot be made to return.
+func firstWithin<Value: Sendable>(
+    _ limit: Duration, _ work: @escaping @Sendable () async -> Value
+) async -> Value? {
+    let answer = FirstAnswer<Value>()
+    let task = Task { answer.give(await work()) }
+    let timer = Task {
+        try? await Task.sleep(for: limit)
+        if !Task.isCancelled {
+            task.cancel()
+            answer.give(nil)
+        }
+    }
+    let value = await answer.taken()
+    timer.cancel()
+    return value
+}
+
+/// Hands the first of several answers to one who waits.
+private final class FirstAnswer<Value: Sendable>: Sendable {
+    private enum State {
+        case nothing
+        case awaited(CheckedContinuation<Value?, Never>)
+        case given(Value?)
+        case over
+    }
+    private let state = Locked(State.nothing)
+
+    func give(_ value: Value?) {
+        let waiting: CheckedContinuation<Value?, Never>? = state.withLock { state in
+            switch state {
+            case .nothing:
+                state = .given(value)
+                return nil
+            case .awaited(let continuation):
+                state = .over
+                return continuation
+            case .given, .over: return nil
+            }
+        }
+        waiting?.resume(returning: value)
+    }
+
+    func taken() async -> Value? {
+        await withCheckedContinuation { continuation in
+            let early: Value?? = state.withLock { state in
+                if case .given(let value) = state {
+                    state = .over
+                    return .some(value)
+                }
+                state = .awaited(continuation)
+                return nil
+            }
+            if let early { continuation.resume(returning: early) }
+        }
+    }
+}

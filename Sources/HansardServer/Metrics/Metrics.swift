@@ -1,0 +1,174 @@
+import EventLoops
+import Synchronization
+
+/// The node's own numbers, as Prometheus reads them (text exposition format 0.0.4). Counters are atomics: any thread
+/// adds without waiting.
+final class Metrics: Sendable {
+    /// A number that only grows.
+    final class Counter: Sendable {
+        private let number = Atomic<Int>(0)
+        /// Adds to it. Any thread.
+        func add(_ amount: Int = 1) { number.add(amount, ordering: .relaxed) }
+        /// What it says now.
+        var value: Int { number.load(ordering: .relaxed) }
+    }
+
+    /// How many observations were at most so long.
+    final class Histogram: Sendable {
+        /// Upper bounds in milliseconds; one more bucket takes the rest.
+        static let bounds = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000]
+        private let state = Locked((buckets: [Int](repeating: 0, count: bounds.count + 1), microseconds: Int64(0)))
+
+        /// Takes one observation. Any thread.
+        func observe(_ duration: Duration) {
+            let microseconds =
+                duration.components.seconds * 1_000_000 + duration.components.attoseconds / 1_000_000_000_000
+            let bucket = Self.bounds.firstIndex { microseconds <= Int64($0) * 1_000 } ?? Self.bounds.count
+            state.withLock { state in
+                state.buckets[bucket] += 1
+                state.microseconds += microseconds
+            }
+        }
+
+        /// Observations so far.
+        var count: Int { state.withLock { $0.buckets.reduce(0, +) } }
+
+        func lines(_ name: String) -> [String] {
+            let (buckets, microseconds) = state.withLock { $0 }
+            var total = 0
+            var lines: [String] = []
+            for (bound, count) in zip(Self.bounds, buckets) {
+                total += count
+                lines.append("\(name)_bucket{le=\"\(Double(bound) / 1_000)\"} \(total)")
+            }
+            total += buckets[Self.bounds.count]
+            return lines + [
+                "\(name)_bucket{le=\"+Inf\"} \(total)", "\(name)_sum \(Double(microseconds) / 1_000_000)",
+                "\(name)_count \(total)",
+            ]
+        }
+    }
+
+    /// Sessions that went live.
+    let sessionsStarted = Counter()
+    /// Sessions by their end state.
+    let sessionsCompleted = Counter()
+    /// See `sessionsCompleted`.
+    let sessionsInterrupted = Counter()
+    /// See `sessionsCompleted`.
+    let sessionsFailed = Counter()
+    /// See `sessionsCompleted`.
+    let sessionsTerminated = Counter()
+    /// Handshakes refused, by the status that said so.
+    let handshakesRefused = [400, 401, 402, 403, 404, 409, 429, 500, 503].map { (status: $0, count: Counter()) }
+    /// Claims refused after the 101.
+    let claimsRefused = Counter()
+    /// Audio admitted, in milliseconds.
+    let audioMilliseconds = Counter()
+    /// Binary messages admitted.
+    let audioMessages = Counter()
+    /// Interim results sent.
+    let interimResults = Counter()
+    /// Finals sent.
+    let finalResults = Counter()
+    /// Interim results left out because the client did not keep up.
+    let interimResultsSkipped = Counter()
+    /// Text messages that were not of the protocol.
+    let unknownMessages = Counter()
+    /// From `CloseStream` to everything final having been sent.
+    let closeLatency = Histogram()
+    /// From the 101 to the answer of the claim.
+    let claimLatency = Histogram()
+    /// From giving a final to the spool until it may be sent.
+    let spoolLatency = Histogram()
+    /// Transcripts that had to wait on disk.
+    let transcriptsWaiting = Counter()
+    /// Leases of dead nodes that this node freed.
+    let leasesReaped = Counter()
+    /// REST requests answered.
+    let requests = Counter()
+
+    /// All zero.
+    init() {}
+
+    /// Counts a session's end.
+    func ended(_ state: String) {
+        switch state {
+        case "completed": sessionsCompleted.add()
+        case "interrupted": sessionsInterrupted.add()
+        case "failed": sessionsFailed.add()
+        default: sessionsTerminated.add()
+        }
+    }
+
+    /// Counts a refused handshake.
+    func refused(_ status: Int) { handshakesRefused.first { $0.status == status }?.count.add() }
+
+    /// A value read at the moment of the scrape.
+    struct Gauge: Sendable {
+        var name: String
+        var help: String
+        var value: Double
+        var isCounter = false
+        /// Tell apart samples of one name.
+        var labels: [(String, String)] = []
+
+        var sample: String {
+            let list = labels.map { "\($0.0)=\"\($0.1)\"" }.joined(separator: ",")
+            return list.isEmpty ? "\(name) \(value)" : "\(name){\(list)} \(value)"
+        }
+    }
+
+    /// The whole page.
+    func page(_ gauges: [Gauge]) -> String {
+        var lines: [String] = []
+        func family(_ name: String, _ kind: String, _ help: String, _ samples: [String]) {
+            lines += ["# HELP \(name) \(help)", "# TYPE \(name) \(kind)"] + samples
+        }
+        func counter(_ name: String, _ help: String, _ counter: Counter) {
+            family(name, "counter", help, ["\(name) \(counter.value)"])
+        }
+        counter("hansard_sessions_started_total", "Sessions that went live.", sessionsStarted)
+        let ends = [
+            ("completed", sessionsCompleted), ("interrupted", sessionsInterrupted), ("failed", sessionsFailed),
+            ("terminated", sessionsTerminated),
+        ]
+        family(
+            "hansard_sessions_ended_total", "counter", "Sessions by their end state.",
+            ends.map { "hansard_sessions_ended_total{state=\"\($0.0)\"} \($0.1.value)" })
+        family(
+            "hansard_handshakes_refused_total", "counter", "Handshakes refused, by HTTP status.",
+            handshakesRefused.map { "hansard_handshakes_refused_total{status=\"\($0.status)\"} \($0.count.value)" })
+        counter("hansard_claims_refused_total", "Sessions refused by a limit after the 101.", claimsRefused)
+        family(
+            "hansard_audio_seconds_total", "counter", "Audio admitted.",
+            ["hansard_audio_seconds_total \(Double(audioMilliseconds.value) / 1_000)"])
+        counter("hansard_audio_messages_total", "Binary messages admitted.", audioMessages)
+        family(
+            "hansard_results_total", "counter", "Results sent to clients.",
+            [
+                "hansard_results_total{kind=\"interim\"} \(interimResults.value)",
+                "hansard_results_total{kind=\"final\"} \(finalResults.value)",
+            ])
+        counter(
+            "hansard_interim_results_skipped_total", "Interim results left out for slow readers.", interimResultsSkipped
+        )
+        counter("hansard_unknown_messages_total", "Client text messages that are not of the protocol.", unknownMessages)
+        counter("hansard_transcripts_waited_total", "Transcripts that had to wait on disk.", transcriptsWaiting)
+        counter("hansard_leases_reaped_total", "Leases of dead nodes freed by this node.", leasesReaped)
+        counter("hansard_http_requests_total", "REST requests answered.", requests)
+        let histograms = [
+            ("hansard_close_seconds", "From CloseStream to everything final having been sent.", closeLatency),
+            ("hansard_claim_seconds", "From the 101 to the claim's answer.", claimLatency),
+            ("hansard_spool_seconds", "From a final to its being in the spool.", spoolLatency),
+        ]
+        for (name, help, histogram) in histograms { family(name, "histogram", help, histogram.lines(name)) }
+        // Samples of one name belong together, under one description.
+        var names: Set<String> = []
+        for gauge in gauges where names.insert(gauge.name).inserted {
+            let samples = gauges.filter { $0.name == gauge.name }.map(\.sample)
+            family(gauge.name, gauge.isCounter ? "counter" : "gauge", gauge.help, samples)
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

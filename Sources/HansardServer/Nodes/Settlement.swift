@@ -1,0 +1,297 @@
+import FoundationEssentials
+import Hansard
+import Logging
+
+/// A session that has ended, with everything that the stores must learn of it.
+struct SessionEnd: Sendable {
+    var lease: Lease
+    var end: SpooledEnd
+    var finals: Int
+
+    /// The status to store, once it is known where the transcript is.
+    func status(transcriptLocation: String?) -> SessionStatus {
+        let isStored = transcriptLocation != nil || end.transcript == nil
+        return SessionStatus(
+            session: lease.session, tenant: lease.tenant, key: lease.key, state: isStored ? end.state : .storing,
+            endState: end.state, reason: end.reason, startedAt: end.usage.startedAt, endedAt: end.usage.endedAt,
+            audioMilliseconds: end.usage.audioMilliseconds, finals: finals, transcriptLocation: transcriptLocation,
+            region: end.usage.region)
+    }
+}
+
+/// What the stores still have to learn of one session: the order in which they learn it.
+struct SettlementProgress: Sendable {
+    /// The next thing to do.
+    enum Step: Equatable {
+        case spool, putTranscript, release, finishStoring, recordUsage, forget
+    }
+
+    /// Whether the spool has the session's end.
+    var isSpooled = true
+    /// Where the transcript is, once it is stored.
+    var location: String?
+    /// Whether the slot is free and the status set.
+    var isReleased = false
+    /// Whether the status was set while the transcript waited.
+    var wasStoring = false
+    /// Whether the usage row is recorded.
+    var isUsageRecorded = false
+    /// Whether there is a transcript at all.
+    let hasTranscript: Bool
+
+    init(hasTranscript: Bool) { self.hasTranscript = hasTranscript }
+
+    /// The slot is free. A status that an earlier attempt stored, whose answer was lost or whose node died, stays: it may
+    /// say `storing`.
+    mutating func released(_ outcome: ReleaseOutcome, as state: SessionState) {
+        isReleased = true
+        wasStoring = state == .storing || (outcome == .alreadyGone && hasTranscript)
+    }
+
+    /// Every step that can be tried now: a store that is away does not hold up what another one can do.
+    var steps: [Step] {
+        var steps: [Step] = []
+        let waits = hasTranscript && location == nil
+        if !isSpooled, waits || !isUsageRecorded { steps.append(.spool) }
+        if waits { steps.append(.putTranscript) }
+        // Nobody is told `storing` of what is nowhere but in memory.
+        if !isReleased, isSpooled || !waits { steps.append(.release) }
+        if isReleased, wasStoring, !waits { steps.append(.finishStoring) }
+        if !isUsageRecorded { steps.append(.recordUsage) }
+        return steps.isEmpty ? [.forget] : steps
+    }
+}
+
+/// Brings ended sessions into the stores, in the order that the design gives: transcript durable, usage durable, slot
+/// given back and status set; then the client is told. What a store that is away does not take now waits in the spool
+/// and is tried again until it is done, over restarts too.
+actor Settlement {
+    /// How long a transcript may take before the client is told without it; it then waits on disk (`storing`).
+    struct Limits: Sendable {
+        var transcriptStoreWait = Duration.seconds(2)
+        var releaseWait = Duration.seconds(2)
+        /// How long an attempt of what waits may take.
+        var retryWait = Duration.seconds(10)
+        /// Between passes over what waits; what comes within it is one batch of usage.
+        var batchInterval = Duration.milliseconds(100)
+        /// Between passes while a store is away or refuses something.
+        var retryInterval = Duration.seconds(1)
+        /// Rows in one batch of usage.
+        var usageBatch = 500
+        init() {}
+    }
+
+    private let transcripts: any TranscriptStore
+    private let connections: any ConnectionStore
+    private let usage: any UsageStore
+    private let spool: Spool
+    private let metrics: Metrics
+    private let logger: Logger
+    private let limits: Limits
+
+    private struct Waiting {
+        var end: SessionEnd
+        var progress: SettlementProgress
+    }
+    private var waiting: [SessionID: Waiting] = [:]
+    private var abandoned: [SessionID: (Lease, SessionStatus)] = [:]
+    private var awayStores: Set<String> = []
+    /// The stores that refuse what a session left, so that it is logged once.
+    private var refusals: [SessionID: Set<String>] = [:]
+
+    init(
+        transcripts: any TranscriptStore, connections: any ConnectionStore, usage: any UsageStore, spool: Spool,
+        metrics: Metrics, logger: Logger, limits: Limits
+    ) {
+        self.transcripts = transcripts
+        self.connections = connections
+        self.usage = usage
+        self.spool = spool
+        self.metrics = metrics
+        self.logger = logger
+        self.limits = limits
+    }
+
+    /// How many sessions some store still has to learn of.
+    var backlog: Int { waiting.count + abandoned.count }
+
+    /// Brings one session as far as the client must wait for, and keeps the rest for `work()`.
+    nonisolated func settle(_ end: SessionEnd) async {
+        let id = end.lease.session
+        var progress = SettlementProgress(hasTranscript: end.end.transcript != nil)
+        progress.isSpooled = await spool.appendDurably(.ended(id, end.end))
+        if let transcript = end.end.transcript {
+            progress.location =
+                await firstWithin(limits.transcriptStoreWait) { [self] in
+                    await attempt("transcripts", of: id) { try await transcripts.put(transcript) }
+                } ?? nil
+            if progress.location == nil { metrics.transcriptsWaiting.add() }
+        }
+        let status = end.status(transcriptLocation: progress.location)
+        guard progress.steps.contains(.release) else { return await keep(Waiting(end: end, progress: progress)) }
+        let outcome =
+            await firstWithin(limits.releaseWait) { [self] in
+                await attempt("connections", of: id) { try await connections.release(end.lease, status: status) }
+            } ?? nil
+        if let outcome { progress.released(outcome, as: status.state) }
+        await keep(Waiting(end: end, progress: progress))
+    }
+
+    /// Gives back the slot of a claim whose session never began.
+    nonisolated func abandon(_ lease: Lease, status: SessionStatus) {
+        Task { await keepAbandoned(lease, status) }
+    }
+
+    /// Takes what an earlier life of the node did not finish.
+    func recover(_ sessions: [SpoolRecovery.Unsettled]) {
+        for session in sessions {
+            let end = session.resolvedEnd()
+            let lease = Lease(
+                tenant: session.began.tenant, session: session.began.session,
+                connection: ConnectionID(session.began.nonce),
+                key: session.began.key, holder: session.began.holder, nonce: session.began.nonce, address: "",
+                region: session.began.region, claimedAt: session.began.startedAt)
+            waiting[lease.session] = Waiting(
+                end: SessionEnd(lease: lease, end: end, finals: end.transcript?.results.count ?? 0),
+                progress: SettlementProgress(hasTranscript: end.transcript != nil))
+        }
+    }
+
+    /// Works on what waits until the task is cancelled.
+    func work() async {
+        while !Task.isCancelled {
+            await workOnce()
+            if spool.isFailing { spool.probe() }
+            let isFree = awayStores.isEmpty && refusals.isEmpty && !spool.isFailing
+            try? await Task.sleep(for: isFree ? limits.batchInterval : limits.retryInterval)
+        }
+    }
+
+    /// One pass over everything that waits. Public so that a stop can make a last one.
+    func workOnce() async {
+        // A store that does not answer is asked once in a pass: asking it for each session would take for ever.
+        var silent: Set<String> = []
+        for (id, (lease, status)) in abandoned {
+            let outcome = await retry("connections", of: id, unless: &silent) { [connections] in
+                try await connections.release(lease, status: status)
+            }
+            if outcome != nil { abandoned[id] = nil }
+        }
+        for id in Array(waiting.keys) { await advance(id, unless: &silent) }
+        await recordUsage()
+        for (id, item) in waiting where item.progress.steps == [.forget] {
+            waiting[id] = nil
+            refusals[id] = nil
+            spool.append(.settled(id))
+        }
+    }
+
+    private func keep(_ item: Waiting) { waiting[item.end.lease.session] = item }
+
+    private func keepAbandoned(_ lease: Lease, _ status: SessionStatus) async {
+        let outcome = await attempt("connections", of: lease.session) {
+            try await connections.release(lease, status: status)
+        }
+        if outcome == nil { abandoned[lease.session] = (lease, status) }
+    }
+
+    private func advance(_ id: SessionID, unless silent: inout Set<String>) async {
+        guard let item = waiting[id] else { return }
+        let (transcripts, connections) = (transcripts, connections)
+        for step in item.progress.steps where waiting[id] != nil {
+            switch step {
+            case .spool:
+                waiting[id]?.progress.isSpooled = await spool.appendDurably(.ended(id, item.end.end))
+            case .putTranscript:
+                guard let transcript = item.end.end.transcript else { continue }
+                let location = await retry("transcripts", of: id, unless: &silent) {
+                    try await transcripts.put(transcript)
+                }
+                if let location { waiting[id]?.progress.location = location }
+            case .release:
+                let status = item.end.status(transcriptLocation: waiting[id]?.progress.location)
+                let outcome = await retry("connections", of: id, unless: &silent) {
+                    try await connections.release(item.end.lease, status: status)
+                }
+                if let outcome { waiting[id]?.progress.released(outcome, as: status.state) }
+            case .finishStoring:
+                guard let location = item.progress.location else { continue }
+                let isDone = await retry("connections", of: id, unless: &silent) {
+                    try await connections.finishStoring(id, transcriptLocation: location)
+                }
+                if isDone != nil { waiting[id]?.progress.wasStoring = false }
+            case .recordUsage, .forget: continue
+            }
+        }
+    }
+
+    /// An attempt of the background: bounded, so that a store that hangs does not hold up the others.
+    private func retry<Value: Sendable>(
+        _ store: String, of session: SessionID, unless silent: inout Set<String>,
+        _ work: @escaping @Sendable () async throws -> Value
+    ) async -> Value? {
+        guard !silent.contains(store) else { return nil }
+        let value = await firstWithin(limits.retryWait) { [self] in await attempt(store, of: session, work) } ?? nil
+        if value == nil, refusals[session]?.contains(store) != true { silent.insert(store) }
+        return value
+    }
+
+    private func recordUsage() async {
+        let rows = waiting.values.filter { !$0.progress.isUsageRecorded }.map(\.end.end.usage)
+        for start in stride(from: 0, to: rows.count, by: limits.usageBatch) {
+            let batch = Array(rows[start..<min(start + limits.usageBatch, rows.count)])
+            do {
+                try await usage.record(batch)
+                report("usage", error: nil)
+                for row in batch { waiting[row.session]?.progress.isUsageRecorded = true }
+            } catch  where Self.isRefusal(error) {
+                // One row that the store will never take must not hold up everyone else's.
+                for row in batch {
+                    let isTaken: Void? = await attempt("usage", of: row.session) { try await usage.record([row]) }
+                    if isTaken != nil { waiting[row.session]?.progress.isUsageRecorded = true }
+                }
+            } catch {
+                report("usage", error: error)
+                return
+            }
+        }
+    }
+
+    /// One attempt at a store. A store that goes away, and one that comes back, is one line in the log each; so is what a
+    /// store refuses of a session, for which people must look.
+    private nonisolated func attempt<Value: Sendable>(
+        _ store: String, of session: SessionID, _ work: @Sendable () async throws -> Value
+    ) async -> Value? {
+        do {
+            let value = try await work()
+            await report(store, error: nil)
+            return value
+        } catch  where Self.isRefusal(error) {
+            await report(store, refuses: session, error)
+        } catch {
+            await report(store, error: error)
+        }
+        return nil
+    }
+
+    /// Whether the store is there and will not take this, however often it is asked.
+    private static func isRefusal(_ error: any Error) -> Bool {
+        (error as? HansardError).map { $0.code != .unavailable } ?? false
+    }
+
+    private func report(_ store: String, error: (any Error)?) {
+        if let error {
+            guard awayStores.insert(store).inserted else { return }
+            logger.warning("the \(store) store does not take what sessions leave; it waits in the spool", error)
+        } else if awayStores.remove(store) != nil {
+            logger.notice("the \(store) store takes what sessions leave again")
+        }
+    }
+
+    private func report(_ store: String, refuses session: SessionID, _ error: any Error) {
+        guard refusals[session, default: []].insert(store).inserted else { return }
+        logger.error(
+            "the \(store) store refuses what a session left; it stays in the spool",
+            metadata: ["session_id": "\(session)", "error": "\(describe(error))"])
+    }
+}

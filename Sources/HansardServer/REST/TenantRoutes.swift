@@ -1,0 +1,135 @@
+import FoundationEssentials
+import Hansard
+import Web
+
+/// The tenant's own plane: what a key may do besides listening.
+struct TenantRoutes: Sendable {
+    static let pageSizes = 1...100
+    static let defaultPageSize = 20
+    static let defaultGrantSeconds = 30
+
+    let authenticator: Authenticator
+    let transcripts: any TranscriptStore
+
+    var routes: [Route] {
+        [
+            Route("POST", "/v1/auth/grant", grant),
+            Route("GET", ListenAcceptor.path, upgrade),
+            Route("GET", "/v1/transcripts", list),
+            Route("GET", "/v1/transcripts/{session_id}", read),
+        ]
+    }
+
+    /// The WebSocket's address without a WebSocket handshake (RFC 9110 section 15.5.22).
+    private func upgrade(_ match: Route.Match) async throws -> HTTPResponse {
+        let error = HansardError(.invalid, "\(ListenAcceptor.path) is a WebSocket: connect with ws:// or wss://")
+        var response = Problem(error, status: 426, title: "Upgrade required", code: "upgrade_required").response(
+            match.id)
+        response.headers.add("Upgrade", "websocket")
+        return response
+    }
+
+    private func caller(_ match: Route.Match) throws(HansardError) -> Caller {
+        let (credential, _) = try Authenticator.Credential.read(
+            authorization: match.request.headers["authorization"], subprotocols: nil)
+        return try authenticator.caller(credential, now: .now)
+    }
+
+    /// Makes a short-lived token for browsers. Deepgram's form: `{"ttl_seconds": 30}`, body optional.
+    private func grant(_ match: Route.Match) async throws -> HTTPResponse {
+        let caller = try caller(match)
+        try caller.require(.listen)
+        // Else one short-lived token would live for as long as its holder likes.
+        guard !caller.isToken else {
+            throw HansardError(.forbidden, "an access token cannot make another: use the API key")
+        }
+        let seconds = try Self.grantSeconds(match.request.body)
+        let token = try authenticator.grant(to: caller, seconds: seconds, now: .now)
+        return .json { text in
+            text.field("access_token", token)
+            text.field("expires_in", seconds)
+        }
+    }
+
+    private static func grantSeconds(_ body: [UInt8]) throws(HansardError) -> Int {
+        struct Wire: Decodable { var ttl_seconds: Double? }
+        guard !body.isEmpty else { return defaultGrantSeconds }
+        guard let wire = try? JSONDecoder().decode(Wire.self, from: Data(body)) else {
+            throw HansardError(.invalid, #"the body is not JSON of the form {"ttl_seconds": 30}"#, field: "")
+        }
+        let seconds = wire.ttl_seconds ?? Double(defaultGrantSeconds)
+        guard 1...Double(AccessToken.maximumSeconds) ~= seconds else {
+            throw HansardError(
+                .invalid, "ttl_seconds must be from 1 to \(AccessToken.maximumSeconds)", field: "/ttl_seconds")
+        }
+        return Int(seconds)
+    }
+
+    private func list(_ match: Route.Match) async throws -> HTTPResponse {
+        let caller = try caller(match)
+        try caller.require(.transcriptsRead)
+        let limit = try Self.pageSize(match.query("limit").first)
+        let after = try match.query("after").first.map(Self.cursor)
+        let page = try await transcripts.list(tenant: caller.tenant.id, before: after, limit: limit)
+        let next = try await cursor(after: page, limit: limit, tenant: caller.tenant.id)
+        var response = HTTPResponse.json { text in
+            text.array("data") { text in
+                for entry in page {
+                    text.object { text in
+                        text.field("session_id", entry.session.description)
+                        text.field("started_at", Timestamp.format(entry.startedAt))
+                        text.field("bytes", entry.size)
+                        text.field("url", "/v1/transcripts/\(entry.session)")
+                    }
+                }
+            }
+            text.field("has_more", next != nil)
+            if let next { text.field("next_cursor", next.description) }
+        }
+        if let next { response.headers.add("Link", "</v1/transcripts?after=\(next)&limit=\(limit)>; rel=\"next\"") }
+        return response
+    }
+
+    /// The last entry of a full page, if another follows it.
+    private func cursor(after page: [TranscriptEntry], limit: Int, tenant: TenantID) async throws -> SessionID? {
+        guard page.count == limit, let last = page.last?.session else { return nil }
+        return try await transcripts.list(tenant: tenant, before: last, limit: 1).isEmpty ? nil : last
+    }
+
+    private func read(_ match: Route.Match) async throws -> HTTPResponse {
+        let caller = try caller(match)
+        try caller.require(.transcriptsRead)
+        let requested = match.query("format").first ?? TranscriptFormat.json.rawValue
+        guard let format = TranscriptFormat(rawValue: requested) else {
+            let allowed = TranscriptFormat.allCases.map(\.rawValue).joined(separator: ", ")
+            throw HansardError(
+                .invalid, "bad value '\(requested.prefix(64))' of format: allowed: \(allowed)", field: "format")
+        }
+        guard let id = match.segments["session_id"].flatMap(SessionID.init),
+            let transcript = try await transcripts.get(id, tenant: caller.tenant.id)
+        else { throw HansardError(.notFound, "there is no such transcript") }
+        let body: [UInt8] =
+            switch format {
+            case .json: [UInt8](try TranscriptDocument.encode(transcript))
+            case .txt: Array(transcript.plainText.utf8)
+            case .srt: Array(transcript.subRip.utf8)
+            case .vtt: Array(transcript.webVTT.utf8)
+            }
+        return HTTPResponse(status: 200, headers: ["Content-Type": format.contentType], body: body)
+    }
+
+    private static func pageSize(_ text: String?) throws(HansardError) -> Int {
+        guard let text else { return defaultPageSize }
+        guard let limit = Int(text), pageSizes.contains(limit) else {
+            throw HansardError(.invalid, "limit must be a whole number from 1 to 100", field: "limit")
+        }
+        return limit
+    }
+
+    private static func cursor(_ text: String) throws(HansardError) -> SessionID {
+        guard let cursor = SessionID(text) else {
+            throw HansardError(.invalid, "after must be a next_cursor of an earlier answer", field: "after")
+        }
+        return cursor
+    }
+}

@@ -1,0 +1,338 @@
+import EventLoops
+import Foundation
+import Hansard
+import Logging
+
+/// The node's own durable record of its sessions (`SpoolRecord`), in numbered files under one folder.
+///
+/// Two threads: one writes, one calls fdatasync, so that a slow disk's sync never delays the next final. A record's
+/// completion is called once it has been handed to the operating system (it then survives the process) or, if asked
+/// for, once it is on the disk. A file is deleted when every session that began in it or before it is settled.
+final class Spool: Sendable {
+    /// A new file is begun when the current one is longer.
+    static let fileBytes = 16 << 20
+    /// A record that nobody waits for reaches the disk within this.
+    static let syncInterval = Duration.milliseconds(200)
+
+    private struct State {
+        var index = 0
+        var handle: FileHandle?
+        /// The lengths of the files by number.
+        var files: [Int: Int] = [:]
+        /// The file in which each unsettled session began.
+        var unsettled: [SessionID: Int] = [:]
+        var isSyncScheduled = false
+        var failures = 0
+        /// The open folder, whose lock says that this process has the spool.
+        var lock: Int32?
+        /// The last write failed: that is one line in the log, not one for each record.
+        var isFailing = false
+    }
+
+    private let folder: URL
+    private let maximumBytes: Int
+    private let fileBytes: Int
+    private let syncData: @Sendable (Int32) -> Bool
+    private let logger: Logger
+    private let writer = WorkerThread(name: "spool-write")
+    private let syncer = WorkerThread(name: "spool-sync")
+    private let state = Locked(State())
+
+    /// Opens the spool and reads what an earlier life of the node left in it.
+    ///
+    /// - Parameters:
+    ///   - folder: made if it does not exist.
+    ///   - maximumBytes: the size at which `isFull` says so. Records are taken even then: they are never dropped.
+    ///   - fileBytes: a new file is begun when the current one is longer, or longer than a quarter of `maximumBytes`: only
+    ///     whole files can be deleted, and a settled one must not keep the spool full.
+    ///   - sync: brings a file's data to the disk, and says whether it did.
+    /// - Throws: `.unavailable` if the folder cannot be used.
+    static func open(
+        folder: URL, maximumBytes: Int, fileBytes: Int = Spool.fileBytes,
+        sync: @escaping @Sendable (Int32) -> Bool = Spool.fileDataSync, logger: Logger
+    ) throws(HansardError) -> (Spool, SpoolRecovery) {
+        let spool = Spool(
+            folder: folder, maximumBytes: maximumBytes, fileBytes: min(fileBytes, maximumBytes / 4), sync: sync,
+            logger: logger)
+        do {
+            try FileManager.default.createDirectory(
+                at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            try spool.lock()
+            return (spool, try spool.recover())
+        } catch {
+            spool.close()
+            let reason = (error as? HansardError)?.message ?? "\(error)"
+            throw HansardError(.unavailable, "the spool folder '\(folder.path)' cannot be used: \(reason)")
+        }
+    }
+
+    private init(
+        folder: URL, maximumBytes: Int, fileBytes: Int, sync: @escaping @Sendable (Int32) -> Bool, logger: Logger
+    ) {
+        self.folder = folder
+        self.maximumBytes = maximumBytes
+        self.fileBytes = fileBytes
+        self.syncData = sync
+        self.logger = logger
+    }
+
+    /// https://man7.org/linux/man-pages/man2/fdatasync.2.html
+    static let fileDataSync: @Sendable (Int32) -> Bool = { fdatasync($0) == 0 }
+
+    /// How many bytes the files hold.
+    var bytes: Int { state.withLock { $0.files.values.reduce(0, +) } }
+    /// How many sessions are not settled.
+    var unsettledSessions: Int { state.withLock(\.unsettled.count) }
+    /// Writes that failed since the start.
+    var failures: Int { state.withLock(\.failures) }
+    /// Whether new sessions must be refused until older ones are settled.
+    var isFull: Bool { bytes >= maximumBytes }
+
+    /// Whether the last write failed: finals would not survive the process, so no session is begun.
+    var isFailing: Bool { state.withLock(\.isFailing) }
+
+    /// Tries to write something that says nothing, to learn whether the disk takes writes again.
+    func probe() { append(.settled(SessionID(startedAt: .distantPast, random: [UInt8](repeating: 0, count: 10)))) }
+
+    /// Appends a record. Any thread; the completion comes on one of the spool's threads, in the order of the records
+    /// within each kind of waiting.
+    ///
+    /// - Parameters:
+    ///   - untilOnDisk: true to be told only after fdatasync.
+    ///   - completion: true if the record is safe; false if the disk refused it.
+    func append(
+        _ record: SpoolRecord, untilOnDisk: Bool = false, completion: @escaping @Sendable (Bool) -> Void = { _ in }
+    ) {
+        let accepted = writer.execute { [self] in
+            guard let handle = write(record) else { return completion(false) }
+            if untilOnDisk {
+                // This file, even if another has been begun when the turn of its sync comes.
+                syncer.execute { completion(self.sync(handle)) }
+            } else {
+                completion(true)
+                scheduleSync()
+            }
+        }
+        if !accepted { completion(false) }
+    }
+
+    /// Appends a record and waits until it is on the disk.
+    func appendDurably(_ record: SpoolRecord) async -> Bool {
+        await withCheckedContinuation { continuation in
+            append(record, untilOnDisk: true) { continuation.resume(returning: $0) }
+        }
+    }
+
+    /// Writes and syncs what has been given, then closes. Blocks the caller; not for event loops.
+    func close() {
+        writer.stop()
+        writer.join()
+        if let handle = state.withLock(\.handle) { syncer.execute { _ = self.sync(handle) } }
+        syncer.stop()
+        syncer.join()
+        state.withLock { state in
+            state.handle = nil
+            guard let lock = state.lock else { return }
+            state.lock = nil
+            // A child between its fork and its exec has the descriptor too: closing ours alone would leave the lock.
+            _ = flock(lock, LOCK_UN)
+            _ = Foundation.close(lock)
+        }
+    }
+
+    /// Two processes with one spool would finish each other's live sessions. The lock goes with the process, however that
+    /// ends (https://man7.org/linux/man-pages/man2/flock.2.html).
+    private func lock() throws {
+        let descriptor = Foundation.open(folder.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            throw HansardError(.unavailable, "it cannot be opened: \(String(cString: strerror(errno)))")
+        }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            _ = Foundation.close(descriptor)
+            throw HansardError(.unavailable, "another process uses it; give each server a state directory of its own")
+        }
+        state.withLock { $0.lock = descriptor }
+    }
+
+    // MARK: The writer's thread
+
+    /// - Returns: the file that holds the record now; nil if the disk refused it.
+    private func write(_ record: SpoolRecord) -> FileHandle? {
+        do {
+            let payload = [UInt8](try JSONEncoder().encode(record))
+            guard payload.count <= SpoolFraming.maximumPayload else {
+                throw HansardError(.invalid, "a record of \(payload.count) bytes is too large for the spool")
+            }
+            let frame = Data(SpoolFraming.frame(payload))
+            let handle = try currentHandle()
+            do {
+                try handle.write(contentsOf: frame)
+            } catch {
+                dropTornEnd(of: handle)
+                throw error
+            }
+            written(record, bytes: frame.count)
+            if case .settled = record { deleteSettledFiles() }
+            return handle
+        } catch {
+            let isNews = state.withLock { state in
+                defer { state.isFailing = true }
+                state.failures += 1
+                return !state.isFailing
+            }
+            if isNews { logger.error("the spool cannot be written", error) }
+            return nil
+        }
+    }
+
+    private func written(_ record: SpoolRecord, bytes: Int) {
+        let isNews = state.withLock { state in
+            defer { state.isFailing = false }
+            state.files[state.index, default: 0] += bytes
+            switch record {
+            case .began(let session): state.unsettled[session.session] = state.index
+            case .settled(let session): state.unsettled[session] = nil
+            default: break
+            }
+            return state.isFailing
+        }
+        if isNews { logger.notice("the spool can be written again") }
+    }
+
+    /// After a partial write: what would follow a torn record could not be read again. A file that cannot be cut is left.
+    private func dropTornEnd(of handle: FileHandle) {
+        let length = state.withLock { $0.files[$0.index, default: 0] }
+        do {
+            try handle.truncate(atOffset: UInt64(length))
+        } catch {
+            state.withLock { $0.handle = nil }
+            syncer.execute { _ = self.sync(handle) }
+        }
+    }
+
+    private func currentHandle() throws -> FileHandle {
+        let (handle, length) = state.withLock { ($0.handle, $0.files[$0.index, default: 0]) }
+        if let handle {
+            if length < fileBytes { return handle }
+            state.withLock { $0.handle = nil }
+            syncer.execute { _ = self.sync(handle) }
+        }
+        let index = state.withLock { state in
+            state.index += 1
+            return state.index
+        }
+        let url = url(of: index)
+        guard FileManager.default.createFile(atPath: url.path, contents: nil, attributes: [.posixPermissions: 0o600])
+        else {
+            throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: url.path])
+        }
+        let fresh = try FileHandle(forWritingTo: url)
+        // A file whose name is not on the disk is lost with all its data.
+        let directory = try FileHandle(forReadingFrom: folder)
+        _ = fsync(directory.fileDescriptor)
+        try directory.close()
+        state.withLock { state in
+            state.handle = fresh
+            state.files[index] = 0
+        }
+        return fresh
+    }
+
+    /// Oldest first, and none after one that stays: what became of an early file's sessions is told in a later one.
+    private func deleteSettledFiles() {
+        let deletable = state.withLock { state in
+            let oldest = state.unsettled.values.min() ?? state.index
+            return state.files.keys.filter { $0 < oldest }.sorted()
+        }
+        for index in deletable {
+            guard unlink(url(of: index).path) == 0 || errno == ENOENT else {
+                logger.warning("a spool file cannot be deleted", metadata: ["file": "\(index)", "errno": "\(errno)"])
+                return
+            }
+            state.withLock { $0.files[index] = nil }
+        }
+    }
+
+    /// The pause gathers what comes meanwhile into one sync. It is not made on the syncer's thread, where it would hold up
+    /// those who wait for theirs.
+    private func scheduleSync() {
+        let isFirst = state.withLock { state in
+            defer { state.isSyncScheduled = true }
+            return !state.isSyncScheduled
+        }
+        guard isFirst else { return }
+        Task {
+            try? await Task.sleep(for: Self.syncInterval / 2)
+            syncer.execute { [self] in
+                state.withLock { $0.isSyncScheduled = false }
+                if let handle = state.withLock(\.handle) { _ = sync(handle) }
+            }
+        }
+    }
+
+    // MARK: The syncer's thread
+
+    private func sync(_ handle: FileHandle) -> Bool {
+        forgetIfDeleted(handle)
+        if syncData(handle.fileDescriptor) { return true }
+        state.withLock { $0.failures += 1 }
+        return false
+    }
+
+    /// A file that somebody deleted takes writes and keeps nothing: what comes next goes to a new one.
+    private func forgetIfDeleted(_ handle: FileHandle) {
+        var status = stat()
+        guard fstat(handle.fileDescriptor, &status) == 0, status.st_nlink == 0 else { return }
+        let isNews = state.withLock { state in
+            guard state.handle === handle else { return false }
+            state.handle = nil
+            state.failures += 1
+            return true
+        }
+        if isNews { logger.error("the spool's file has been deleted; what it held does not survive the process") }
+    }
+
+    // MARK: Recovery
+
+    private func url(of index: Int) -> URL {
+        let digits = String(index)
+        return folder.appending(path: String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".spool")
+    }
+
+    /// Reads every file in order. A torn end is what a crash leaves; damage before the end of a file is logged, and what
+    /// follows it in that file is lost.
+    private func recover() throws -> SpoolRecovery {
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".spool") }
+        let indexes = names.compactMap { Int($0.dropLast(".spool".count)) }.sorted()
+        var recovery = SpoolRecovery()
+        for index in indexes {
+            let bytes = try [UInt8](Data(contentsOf: url(of: index)))
+            let (payloads, goodBytes) = SpoolFraming.payloads(in: bytes)
+            if goodBytes < bytes.count {
+                logger.notice(
+                    "a spool file ends in a torn record",
+                    metadata: ["file": "\(index)", "good_bytes": "\(goodBytes)", "bytes": "\(bytes.count)"])
+            }
+            for payload in payloads { try add(payload, from: index, to: &recovery) }
+            state.withLock { $0.files[index] = bytes.count }
+        }
+        let unsettled = Set(recovery.sessions.map(\.began.session))
+        state.withLock { state in
+            state.index = indexes.last ?? 0
+            state.unsettled = state.unsettled.filter { unsettled.contains($0.key) }
+        }
+        deleteSettledFiles()
+        return recovery
+    }
+
+    private func add(_ payload: ArraySlice<UInt8>, from index: Int, to recovery: inout SpoolRecovery) throws {
+        do {
+            let record = try JSONDecoder().decode(SpoolRecord.self, from: Data(payload))
+            recovery.add(record)
+            if case .began(let session) = record { state.withLock { $0.unsettled[session.session] = index } }
+        } catch {
+            // The checksum is right, so another version of Hansard wrote it: better to stop than to lose it.
+            throw HansardError(.internal, "file \(index) of the spool holds a record of an unknown form: \(error)")
+        }
+    }
+}

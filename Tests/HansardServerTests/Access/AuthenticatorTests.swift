@@ -1,0 +1,200 @@
+import Foundation
+import Hansard
+import Logging
+import Testing
+
+@testable import HansardServer
+
+/// Who is recognised, and what everyone else is told.
+@Suite struct AuthenticatorTests {
+    static let now = moment(1_000)
+    static let secrets: [[UInt8]] = [Array("first secret".utf8), Array("second secret".utf8)]
+    let store = MemoryTenantStore()
+    let directory: AccessDirectory
+    let authenticator: Authenticator
+
+    init() async throws {
+        store.set(
+            tenants: [
+                Tenant(id: Sample.tenant, name: "one", createdAt: moment(0)),
+                Tenant(id: Sample.otherTenant, name: "two", status: .suspended, createdAt: moment(0)),
+            ],
+            keys: [
+                Sample.apiKey(1), Sample.apiKey(2, isEnabled: false), Sample.apiKey(3, expiresAt: moment(1_000)),
+                Sample.apiKey(4, expiresAt: moment(1_001)), Sample.apiKey(5, tenant: Sample.otherTenant),
+                Sample.apiKey(6, scopes: [.transcriptsRead]), Sample.apiKey(7, scopes: [.listen]),
+            ])
+        directory = AccessDirectory(store: store, logger: LogRecorder().logger)
+        try await directory.refresh()
+        authenticator = Authenticator(directory: directory, secrets: Self.secrets)
+    }
+
+    private func caller(_ secret: String, now: Date = now) throws(HansardError) -> Caller {
+        try authenticator.caller(.secret(secret), now: now)
+    }
+
+    private func refusal(_ secret: String, now: Date = now) -> HansardError? {
+        do {
+            _ = try caller(secret, now: now)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test func aKeyIsRecognised() throws {
+        let caller = try caller(Sample.secret(1))
+        #expect(caller.tenant.id == Sample.tenant)
+        #expect(caller.key == Sample.apiKey(1).1)
+        #expect(caller.scopes == Set(Scope.allCases))
+        #expect(try self.caller(Sample.secret(4)).expiresAt == moment(1_001))
+    }
+
+    @Test func everyoneElseIsRefused() throws {
+        #expect(refusal(Sample.secret(2))?.message.contains("disabled") == true)
+        #expect(refusal(Sample.secret(3))?.message.contains("expired") == true)
+        #expect(refusal(Sample.secret(99))?.message.contains("unknown") == true)
+        for number: UInt8 in [2, 3, 99] { #expect(refusal(Sample.secret(number))?.code == .unauthenticated) }
+        #expect(refusal(Sample.secret(5))?.code == .forbidden)
+        #expect(refusal(Sample.secret(5))?.message.contains("suspended") == true)
+    }
+
+    @Test func junkIsRefusedByItsForm() {
+        let good = Sample.secret(1)
+        var junk = [
+            "", "x", "hsk_", "hsk_live_", good + "A", String(good.dropLast()), good.uppercased(), " " + good,
+            good.replacing("hsk_live_", with: "hsk_test_"), good.replacing("hsk_live_", with: "hsk_prod_"),
+            "0123456789abcdef0123456789abcdef01234567", "hst_", "hst_AAAA",
+        ]
+        // The checksum notices any one wrong character.
+        for index in [9, 20, 40, 52, 57] {
+            var wrong = Array(good)
+            wrong[index] = wrong[index] == "a" ? "b" : "a"
+            junk.append(String(wrong))
+        }
+        for secret in junk {
+            #expect(refusal(secret)?.code == .unauthenticated, "\(secret)")
+            #expect(refusal(secret)?.message.contains("malformed") == true, "\(secret)")
+        }
+    }
+
+    @Test func anAdminTokenIsNoKey() {
+        let error = refusal(Sample.secret(1, .adminToken))
+        #expect(error?.code == .unauthenticated)
+        #expect(error?.message.contains("hsk_live_") == true)
+    }
+
+    @Test func noRefusalRepeatsTheSecret() {
+        for secret in [Sample.secret(2), Sample.secret(3), Sample.secret(5), Sample.secret(99), "hsk_live_abcdefgh"] {
+            #expect(refusal(secret)?.message.contains(secret) == false)
+        }
+    }
+
+    @Test func nothingIsDecidedBeforeTheFirstSnapshot() async {
+        let empty = AccessDirectory(store: store, logger: LogRecorder().logger)
+        let authenticator = Authenticator(directory: empty, secrets: Self.secrets)
+        let error = #expect(throws: HansardError.self) {
+            try authenticator.caller(.secret(Sample.secret(1)), now: Self.now)
+        }
+        #expect(error?.code == .unavailable)
+        #expect(error?.retryAfter != nil)
+    }
+
+    // MARK: Access tokens
+
+    @Test func aTokenStandsForItsKey() throws {
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 30, now: Self.now)
+        #expect(token.hasPrefix("hst_"))
+        #expect(token.utf8.count <= 60, "libwebsockets drops longer subprotocols")
+        let caller = try caller(token)
+        #expect(caller.key.id == Sample.apiKey(1).1.id)
+        #expect(caller.tenant.id == Sample.tenant)
+        #expect(caller.scopes == [.listen], "a token is for listening alone")
+    }
+
+    @Test func aTokenNeverGivesMoreThanItsKey() throws {
+        let token = try authenticator.grant(to: try caller(Sample.secret(6)), seconds: 30, now: Self.now)
+        #expect(try caller(token).scopes.isEmpty)
+    }
+
+    @Test func aTokenExpiresOnTheSecond() throws {
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 30, now: Self.now)
+        #expect(refusal(token, now: Self.now + 29.9) == nil)
+        #expect(refusal(token, now: Self.now + 30)?.message.contains("expired") == true)
+        #expect(refusal(token, now: Self.now + 30)?.code == .unauthenticated)
+    }
+
+    @Test func aTokenFallsWithItsKey() async throws {
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 3_600, now: Self.now)
+        let tenants = [Tenant(id: Sample.tenant, name: "one", createdAt: moment(0))]
+        store.set(tenants: tenants, keys: [Sample.apiKey(1, isEnabled: false)])
+        try await directory.refresh()
+        #expect(refusal(token)?.message.contains("disabled") == true)
+        store.set(tenants: tenants, keys: [])
+        try await directory.refresh()
+        #expect(refusal(token)?.message.contains("unknown") == true)
+    }
+
+    @Test func anyChangedCharacterSpoilsAToken() throws {
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 30, now: Self.now)
+        let characters = Array(token)
+        for index in characters.indices.dropFirst(4) {
+            var changed = characters
+            changed[index] = changed[index] == "A" ? "B" : "A"
+            #expect(refusal(String(changed))?.code == .unauthenticated, "character \(index)")
+        }
+        for changed in [token + "AA", String(token.dropLast()), token + "=", token + "\n"] {
+            #expect(refusal(changed)?.code == .unauthenticated)
+        }
+    }
+
+    @Test func secretsCanBeRotated() throws {
+        let old = Authenticator(directory: directory, secrets: [Self.secrets[1]])
+        let both = authenticator
+        let new = Authenticator(directory: directory, secrets: [Self.secrets[0]])
+        let caller = try caller(Sample.secret(1))
+        let fromOld = try old.grant(to: caller, seconds: 30, now: Self.now)
+        let fromBoth = try both.grant(to: caller, seconds: 30, now: Self.now)
+        #expect(try both.caller(.secret(fromOld), now: Self.now).key == caller.key)
+        #expect(try new.caller(.secret(fromBoth), now: Self.now).key == caller.key, "the first secret signs")
+        #expect(throws: HansardError.self) { try new.caller(.secret(fromOld), now: Self.now) }
+        #expect(throws: HansardError.self) { try old.caller(.secret(fromBoth), now: Self.now) }
+    }
+}
+
+/// The node's snapshot of tenants and keys.
+@Suite struct AccessDirectoryTests {
+    @Test func theSnapshotIsReadOnlyWhenSomethingChanged() async throws {
+        let store = MemoryTenantStore()
+        store.set(tenants: [Tenant(id: Sample.tenant, name: "one", createdAt: moment(0))], keys: [Sample.apiKey(1)])
+        let directory = AccessDirectory(store: store, logger: LogRecorder().logger)
+        #expect(directory.snapshot == nil)
+        #expect(directory.age == nil)
+        try await directory.refresh()
+        try await directory.refresh()
+        #expect(store.faults.calls == ["accessSequence", "accessSnapshot", "accessSequence"])
+        #expect(directory.snapshot?.keys.count == 1)
+        store.set(tenants: [], keys: [])
+        try await directory.refresh()
+        #expect(directory.snapshot?.keys.isEmpty == true)
+        #expect(directory.age != nil)
+    }
+
+    @Test func whatIsKnownOutlivesTheStore() async throws {
+        let store = MemoryTenantStore()
+        store.set(tenants: [Tenant(id: Sample.tenant, name: "one", createdAt: moment(0))], keys: [Sample.apiKey(1)])
+        let log = LogRecorder()
+        let directory = AccessDirectory(store: store, logger: log.logger)
+        try await directory.refresh()
+        store.faults.set(.away, for: ["accessSequence"])
+        store.faults.forgetCalls()
+        let task = Task { await directory.keepFresh() }
+        try await eventually("two polls") { store.faults.calls.count >= 2 }
+        #expect(directory.snapshot?.keys.count == 1)
+        #expect(log.count(of: "cannot be read", atLeast: .warning) == 1, "one line, not one for each poll")
+        store.faults.clear()
+        try await eventually("fresh again") { log.count(of: "fresh again") == 1 }
+        task.cancel()
+        await task.value
+    }
+}
