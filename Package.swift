@@ -98,6 +98,9 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "HansardCommandTests",
+            dependencies: ["HansardCommand", "HansardServer", "Hansard", "EventLoops", "Web"], swiftSettings: strict),
         .testTarget(name: "ArchitectureTests", swiftSettings: strict),
     ]
 )
