@@ -1,0 +1,84 @@
+# Everything a newcomer or the CI needs. Each target installs what it lacks, and does nothing twice.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-swift test-clients prove bench format lint sanitize clean packages test-packages venv sdks stand-ins
+
+BUILD_PACKAGES := libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libpq-dev libssl-dev libcurl4-openssl-dev \
+	libpocketsphinx-dev pocketsphinx-en-us libspeexdsp-dev postgresql-15 pkg-config
+TEST_PACKAGES := pocketsphinx python3-venv gcc libc6-dev
+SDK_VERSIONS := 4.8.1 5.3.0 6.0.1 7.17.0
+SWIFT_SOURCES := Package.swift Sources Tests
+SCRIPTS := .ci/run .ci/install-packages .ci/make-venv
+
+# What is passed on to pytest, for example: make test-clients PYTEST_ARGS='-k finalize -x'
+PYTEST_ARGS ?=
+PYTEST := .venvs/tests/bin/python -m pytest -c Tests/pytest.ini Tests/Clients Tests/EndToEnd
+
+help: ## Lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
+		printf '  make %-13s %s\n' "$$name" "$$text"; done
+
+build: packages ## Builds the debug binary, .build/debug/hansard
+	swift build
+
+run: packages ## Builds the release binary and starts everything on this machine
+	swift build -c release --product hansard
+	exec .build/release/hansard dev
+
+test: lint test-swift test-clients ## Lint, unit tests, the SDKs and the end-to-end suite on the debug binary
+
+test-swift: packages
+	swift build --build-tests
+	swift test --disable-xctest --skip-build
+
+test-clients: build sdks stand-ins
+	$(PYTEST) -m 'not long' $(PYTEST_ARGS)
+
+prove: test ## The tests, and then the long checks
+	$(PYTEST) -m long $(PYTEST_ARGS)
+
+bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
+	swift build -c release --product hansard
+	for part in local_engine latency gateway; do \
+		PYTHONPATH=Tests/Support .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
+
+format: ## Formats the Swift sources in place
+	swift format format --in-place --recursive $(SWIFT_SOURCES)
+
+lint: venv ## Checks formatting, the Dockerfile, the scripts and openapi.yaml
+	swift format lint --strict --recursive $(SWIFT_SOURCES)
+	.venvs/tests/bin/hadolint Dockerfile
+	.venvs/tests/bin/shellcheck $(SCRIPTS)
+	@if [ -e openapi.yaml ]; then .venvs/tests/bin/openapi-spec-validator openapi.yaml; fi
+
+# Each sanitizer has a build folder of its own, so that the ordinary build stays as it is. Leaks are not looked for:
+# libwebsockets' contexts are never destroyed (docs/architecture.md), and what they hold would be reported.
+SUPPRESSIONS := $(CURDIR)/Tests/Sanitizers
+sanitize: packages ## Runs the unit tests under AddressSanitizer and ThreadSanitizer
+	ASAN_OPTIONS=detect_leaks=0:suppressions=$(SUPPRESSIONS)/asan.supp \
+		swift test --disable-xctest --sanitize=address --scratch-path .build/address-sanitizer
+	TSAN_OPTIONS=suppressions=$(SUPPRESSIONS)/tsan.supp:halt_on_error=1 \
+		swift test --disable-xctest --sanitize=thread --scratch-path .build/thread-sanitizer
+
+clean: ## Removes what was built and the virtual environments; .hansard (your data) stays
+	rm -rf .build .venvs
+
+packages:
+	@.ci/install-packages $(BUILD_PACKAGES)
+
+test-packages: packages
+	@.ci/install-packages $(TEST_PACKAGES)
+
+venv: test-packages
+	@.ci/make-venv .venvs/tests Tests/requirements.txt
+
+sdks: venv
+	@for version in $(SDK_VERSIONS); do \
+		.ci/make-venv .venvs/deepgram-sdk-$$version Tests/Clients/requirements-$$version.txt; done
+
+stand-ins: .build/stand-ins/sink .build/stand-ins/load
+
+.build/stand-ins/%: Tests/StandIns/%.c | test-packages
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $< $(if $(filter sink,$*),-lwebsockets -luv)

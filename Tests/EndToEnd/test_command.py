@@ -1,0 +1,76 @@
+"""`hansard transcribe`, as a person would use it."""
+
+import json
+import os
+import subprocess
+
+import pytest
+import srt
+
+import speech
+from places import BINARY, environment_without_proxies
+
+
+def transcribe(server, *arguments, connected: bool = True) -> subprocess.CompletedProcess:
+    environment = {n: v for n, v in environment_without_proxies().items() if not n.startswith("HANSARD_")}
+    target = ["--url", server.url, "--key", server.key] if connected else []
+    if not connected:
+        environment["HANSARD_STATE_DIR"] = str(server.state_dir)
+    return subprocess.run(
+        [BINARY, "transcribe", *map(str, arguments), *target],
+        env=environment, cwd=server.folder, capture_output=True, text=True, timeout=120,
+    )
+
+
+def test_goforward(speech_server):
+    done = transcribe(speech_server, speech.path("goforward.wav"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == speech.transcripts()["goforward.wav"]
+
+
+def test_it_finds_the_local_server_by_itself(speech_server):
+    done = transcribe(speech_server, speech.path("goforward.wav"), "--fast", connected=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == speech.transcripts()["goforward.wav"]
+
+
+@pytest.mark.parametrize("name", sorted(speech.transcripts()))
+def test_every_recording(speech_server, name):
+    done = transcribe(speech_server, speech.path(name), "--interim", "--fast")
+    assert done.returncode == 0, done.stderr
+    reference = speech.words(speech.transcripts()[name])
+    assert set(reference) & set(speech.words(done.stdout)), done.stdout
+
+
+def test_json(speech_server):
+    done = transcribe(speech_server, speech.path("goforward.wav"), "--fast", "--json")
+    assert done.returncode == 0, done.stderr
+    kinds = {json.loads(line)["type"] for line in done.stdout.splitlines()}
+    assert kinds >= {"Results", "Metadata"}
+
+
+def test_srt(speech_server):
+    done = transcribe(speech_server, speech.path("goforward.wav"), "--fast", "--srt")
+    assert done.returncode == 0, done.stderr
+    (cue,) = srt.parse(done.stdout)
+    assert speech.words(cue.content) == speech.words(speech.transcripts()["goforward.wav"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no-such-file.wav"], "no-such-file.wav"),
+        ([os.devnull], "WAV"),
+        ([speech.path("goforward.wav"), "--language", "xx"], "language"),
+    ],
+)
+def test_failures_are_told(speech_server, arguments, said):
+    done = transcribe(speech_server, *arguments)
+    assert done.returncode != 0
+    assert said in done.stderr, done.stderr
+
+
+def test_a_wrong_key_is_told(speech_server):
+    done = transcribe(speech_server, speech.path("goforward.wav"), "--key", "hsk_live_nonsense", connected=False)
+    assert done.returncode != 0
+    assert "401" in done.stderr or "key" in done.stderr, done.stderr

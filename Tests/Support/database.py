@@ -1,0 +1,63 @@
+"""The server's Postgres through psql, so that what it keeps is read by something other than itself."""
+
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database, read as its owner. For root the private cluster runs as the system user postgres, and so do we."""
+
+    url: str
+
+    @staticmethod
+    def of(server) -> "Database":
+        given = server.settings.get("HANSARD_DATABASE_OWNER_URL")
+        written = server.dev_env.get("HANSARD_DATABASE_OWNER_URL") or server.dev_env.get("HANSARD_DATABASE_URL")
+        if given or written:
+            return Database(given or written)
+        return Database.from_postmaster(next(server.state_dir.rglob("postmaster.pid")))
+
+    @staticmethod
+    def from_postmaster(file: Path) -> "Database":
+        """Reads where a running cluster listens: lines 4 and 5 of postmaster.pid are its port and socket folder."""
+        lines = file.read_text().splitlines()
+        return Database(f"host={lines[4]} port={lines[3]} dbname=hansard user={file.owner()}")
+
+    def query(self, sql: str) -> list[list[str]]:
+        """The rows of a query, each value as text; an empty string for NULL."""
+        command = ["psql", "-X", "-A", "-t", "-q", "-F", "\x1f", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", sql]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", "postgres", "--", *command]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=30)
+        assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr}"
+        return [line.split("\x1f") for line in done.stdout.splitlines()]
+
+    # The only places that name the product's tables.
+
+    def session_state(self, session_id: str) -> str | None:
+        """`active`, `detached` while its slot is held, then what its status says."""
+        rows = self.query(f"SELECT state FROM session_status WHERE session_id = '{session_id}'")
+        if rows:
+            return rows[0][0]
+        held = self.query(f"SELECT 1 FROM leases WHERE session_id = '{session_id}'")
+        return "active" if held else None
+
+    def session_reason(self, session_id: str) -> str:
+        return self.query(f"SELECT reason FROM session_status WHERE session_id = '{session_id}'")[0][0]
+
+    def active_sessions(self) -> int:
+        return int(self.query("SELECT count(*) FROM leases")[0][0])
+
+    def usage(self, session_id: str) -> dict[str, int] | None:
+        rows = self.query(
+            f"SELECT audio_ms, connected_ms, channels FROM usage_rows WHERE session_id = '{session_id}'"
+        )
+        return dict(zip(("audio_ms", "connected_ms", "channels"), map(int, rows[0]))) if rows else None
+
+    def expire_keys(self) -> None:
+        self.query("UPDATE api_keys SET expires_at = now() - interval '1 hour'")
+
