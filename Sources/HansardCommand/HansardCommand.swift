@@ -1,4 +1,5 @@
 import ArgumentParser
+import HansardServer
 import Foundation
 
 /// `hansard`: each subcommand is parsing and wiring; what it does lives in the libraries.
@@ -7,18 +8,12 @@ struct HansardCommand: AsyncParsableCommand {
         commandName: "hansard",
         abstract: "Self-hosted real-time transcription that speaks Deepgram's streaming protocol.",
         discussion: "To try it on this machine: hansard dev",
-        version: Version.current,
+        version: Application.version,
         subcommands: [
             ServeCommand.self, DevCommand.self, MigrateCommand.self, TranscribeCommand.self, HealthcheckCommand.self,
             SettingsReferenceCommand.self,
         ]
     )
-}
-
-/// What this program is.
-enum Version {
-    /// As in CHANGELOG.md.
-    static let current = "0.1.0"
 }
 
 @main

@@ -26,11 +26,8 @@ struct ServeCommand: AsyncParsableCommand {
         let signals = StopSignals.install()
         try ListenProbe.check(settings.listen)
         let application = try await Application.start(orFail: settings, logger: logger)
-        logger.notice("serving", metadata: ["url": "\(application.url)", "version": "\(Version.current)"])
         await signals.wait()
-        logger.notice("stopping", metadata: ["drain_deadline": "\(settings.drainDeadline)"])
         await application.stop()
-        logger.notice("stopped")
     }
 }
 

@@ -10,7 +10,7 @@ import Web
 /// A running node: everything that `hansard serve` and `hansard dev` start, and in which order it stops. Tests start
 /// one in their own process.
 public final class Application: Sendable {
-    /// The version that nodes tell each other and `/metrics`.
+    /// The version of this program, as in CHANGELOG.md: what `--version` prints and nodes tell each other.
     public static let version = "0.1.0"
 
     /// Where it serves, `http://host:port`.
@@ -55,21 +55,27 @@ public final class Application: Sendable {
         self.settings = settings
         self.logger = logger
         parts.serverCounters.set(server)
-        let scheme = settings.tlsCertificate == nil ? "http" : "https"
+        let scheme = settings.tls == nil ? "http" : "https"
         url = "\(scheme)://\(SocketAddress(host: settings.listen.host, port: server.port))"
         tasks = [
             Task { await parts.access.keepFresh() },
             Task { await parts.life.live() },
             Task { await parts.services.settlement.work() },
         ]
-        logger.notice("serving", metadata: ["url": "\(url)", "node": "\(parts.services.node.epoch)"])
+        logger.notice(
+            "serving",
+            metadata: ["url": "\(url)", "node": "\(parts.services.node.epoch)", "version": "\(Self.version)"])
     }
 
     /// Stops in order: no new sessions, the live ones end by themselves or at the drain deadline, what they leave is
     /// stored, then sockets, stores and threads. Calling it again does nothing.
     public func stop() async {
         guard !isStopped.exchange(true, ordering: .relaxed) else { return }
-        logger.notice("stopping", metadata: ["sessions": "\(parts.services.sessions.count)"])
+        logger.notice(
+            "stopping",
+            metadata: [
+                "sessions": "\(parts.services.sessions.count)", "drain_deadline": "\(settings.drainDeadline)",
+            ])
         // Until the last session has ended, those who come are told 503 and when to come again.
         parts.services.sessions.startDraining()
         if await !parts.services.sessions.waitUntilEmpty(within: settings.drainDeadline) {
@@ -99,12 +105,8 @@ public final class Application: Sendable {
         limits.handshakesPerAddressPerSecond = settings.handshakesPerAddress
         limits.handshakeBurst = settings.handshakeBurst
         limits.maxConnections = settings.maxConnections
-        var tls: TLSFiles?
-        if let certificate = settings.tlsCertificate, let key = settings.tlsKey {
-            tls = TLSFiles(certificate: certificate, key: key)
-        }
         return WebServerConfiguration(
-            listen: settings.listen, tls: tls, trustedProxies: settings.trustedProxies, limits: limits)
+            listen: settings.listen, tls: settings.tls, trustedProxies: settings.trustedProxies, limits: limits)
     }
 
     private static func forwardWebLog(to logger: Logger) {

@@ -31,11 +31,9 @@ struct Parts: Sendable {
         var options = ConnectionPool.Options()
         options.connections = settings.databasePool
         let pool = ConnectionPool(databaseURL, options: options)
-        let state = URL(filePath: settings.stateDirectory)
-        let folder = settings.transcripts.map { URL(filePath: $0) } ?? state.appending(path: "transcripts")
-        let transcripts = FolderTranscriptStore(folder: folder)
+        let transcripts = FolderTranscriptStore(folder: URL(filePath: settings.transcriptsFolder))
         let (spool, recovery) = try Spool.open(
-            folder: state.appending(path: "spool"), maximumBytes: settings.spoolMaxBytes.bytes, logger: logger)
+            folder: URL(filePath: settings.spoolFolder), maximumBytes: settings.spoolMaxBytes.bytes, logger: logger)
         let stop: @Sendable () async -> Void = {
             spool.close()
             transcripts.stop()
@@ -73,7 +71,7 @@ struct Parts: Sendable {
             limits: RecentLimits(), sessions: LiveSessions(),
             node: NodeIdentity(
                 epoch: NodeEpoch(node: settings.node, epoch: UUID()),
-                address: settings.advertisedAddress ?? "\(settings.listen)", region: settings.region,
+                address: settings.effectiveAdvertisedAddress, region: settings.region,
                 version: Application.version),
             sessionLimits: sessionLimits, storeHealth: StoreHealth(), logger: logger,
             randomBytes: { SecureRandom.bytes(count: $0) })

@@ -167,7 +167,7 @@ actor Settlement {
         }
     }
 
-    /// One pass over everything that waits. Public so that a stop can make a last one.
+    /// One pass over everything that waits; a start and a stop make one of their own.
     func workOnce() async {
         // A store that does not answer is asked once in a pass: asking it for each session would take for ever.
         var silent: Set<String> = []
