@@ -158,12 +158,17 @@ struct Parts: Sendable {
                 name: "hansard_settlement_backlog", help: "Ended sessions that some store still has to learn of.",
                 value: Double(await services.settlement.backlog)),
             Metrics.Gauge(
-                name: "hansard_connection_store_reachable", help: "1 if the connection store answered last.",
-                value: services.storeHealth.isReachable ? 1 : 0),
-            Metrics.Gauge(
                 name: "hansard_keys_age_seconds", help: "Age of what is known of tenants and keys.",
                 value: (access.age ?? .zero) / .seconds(1)),
         ]
+        let away = await services.settlement.awayStores
+        for store in Settlement.stores {
+            let isAway = away.contains(store) || (store == "connections" && !services.storeHealth.isReachable)
+            gauges.append(
+                Metrics.Gauge(
+                    name: "hansard_store_reachable", help: "1 if the store answered when it was last asked.",
+                    value: isAway ? 0 : 1, labels: [("store", store)]))
+        }
         for engine in services.engines.engines.values {
             guard let capacity = engine.load.capacity else { continue }
             gauges.append(

@@ -1,3 +1,5 @@
+import FoundationEssentials
+
 /// Header fields in order; names compare without regard to case.
 public struct HTTPHeaders: Sendable, Equatable, ExpressibleByDictionaryLiteral, Sequence {
     /// One field.
@@ -106,15 +108,15 @@ public struct HTTPResponse: Sendable, Equatable {
 extension HTTPResponse {
     /// A refusal that the server itself decides, before anybody else sees the request: a problem of RFC 9457.
     init(status: Int, headers: HTTPHeaders = HTTPHeaders(), problem detail: String) {
-        let escaped = detail.flatMap { character -> String in
-            switch character {
-            case "\"", "\\": "\\\(character)"
-            case _ where character.unicodeScalars.allSatisfy { $0.value < 0x20 }: " "
-            default: String(character)
-            }
+        struct Problem: Encodable {
+            var type = "about:blank"
+            var title = "Refused"
+            var status: Int
+            var detail: String
         }
-        let text = #"{"type":"about:blank","title":"Refused","status":\#(status),"detail":"\#(String(escaped))"}"#
-        self.init(status: status, headers: headers, body: Array(text.utf8))
+        // Strings and an integer: there is nothing here that JSON could not say.
+        let body = (try? JSONEncoder().encode(Problem(status: status, detail: detail))) ?? Data()
+        self.init(status: status, headers: headers, body: Array(body))
         self.headers.add("Content-Type", "application/problem+json")
     }
 }

@@ -1,13 +1,6 @@
 import Crypto
 import Testing
 
-private func hex(_ bytes: [UInt8]) -> String {
-    bytes.map { byte in
-        let text = String(byte, radix: 16)
-        return text.count == 1 ? "0" + text : text
-    }.joined()
-}
-
 func ascii(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 @Suite struct SHA256Tests {
@@ -25,14 +18,14 @@ func ascii(_ text: String) -> [UInt8] { Array(text.utf8) }
         ),
     ])
     func publishedVectors(message: String, digest: String) {
-        #expect(hex(SHA256.hash(ascii(message))) == digest)
+        #expect(SHA256.hash(ascii(message)).hexadecimal == digest)
     }
 
     @Test func aMillionTimesA() {
         let piece = [UInt8](repeating: UInt8(ascii: "a"), count: 1_000)
         let message = SHA256()
         for _ in 0..<1_000 { piece.withUnsafeBytes { message.update($0) } }
-        #expect(hex(message.finalize()) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
+        #expect(message.finalize().hexadecimal == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
     }
 
     @Test func anySplitGivesTheDigestOfTheWhole() {
@@ -46,7 +39,7 @@ func ascii(_ text: String) -> [UInt8] { Array(text.utf8) }
                 piece.withUnsafeBytes { incremental.update($0) }
                 rest = rest.dropFirst(piece.count)
             }
-            #expect(incremental.finalize() == SHA256.hash(whole), "message \(hex(whole))")
+            #expect(incremental.finalize() == SHA256.hash(whole), "message \(whole.hexadecimal)")
         }
     }
 
@@ -91,14 +84,14 @@ func ascii(_ text: String) -> [UInt8] { Array(text.utf8) }
         ),
     ])
     func publishedVectors(key: [UInt8], message: [UInt8], code: String) {
-        #expect(hex(HMACSHA256.authenticate(message, key: key)) == code)
+        #expect(HMACSHA256.authenticate(message, key: key).hexadecimal == code)
     }
 
     @Test func emptyKeyAndMessage() {
         // The previous call's key must not be reused for an empty one.
         _ = HMACSHA256.authenticate(ascii("x"), key: ascii("another key"))
         #expect(
-            hex(HMACSHA256.authenticate([], key: []))
+            HMACSHA256.authenticate([], key: []).hexadecimal
                 == "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad"
         )
     }
@@ -126,5 +119,12 @@ func ascii(_ text: String) -> [UInt8] { Array(text.utf8) }
         #expect(!constantTimeEquals([0, 2, 3], [1, 2, 3]))
         #expect(!constantTimeEquals([1, 2, 3], [1, 2]))
         #expect(!constantTimeEquals([], [0]))
+    }
+}
+
+@Suite struct HexadecimalTests {
+    @Test func eachByteHasTwoDigits() {
+        #expect([UInt8]().hexadecimal == "")
+        #expect([0, 1, 0x9f, 0xff].hexadecimal == "00019fff")
     }
 }

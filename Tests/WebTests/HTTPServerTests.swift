@@ -227,18 +227,27 @@ import Web
         }
     }
 
-    @Test(arguments: [
-        "\u{0}\u{1}\u{2}\r\n\r\n", "FROB / HTTP/1.1\r\n\r\n", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        "GET / HTTP/1.1\r\nX: \(String(repeating: "x", count: 20_000))\r\n\r\n", "GET /%zz HTTP/1.1\r\n\r\n",
-        "GET /%01 HTTP/1.1\r\n\r\n", "CONNECT h:1 HTTP/1.1\r\n\r\n", "GET /%ff HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET /a%0d%0aX:1 HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nUpgrade: other\r\n\r\n",
-        "GET / HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\nConnection: Upgrade\r\n\r\n",
-    ])
-    func garbageEndsTheConnectionAndNothingElse(bytes: String) async throws {
+    /// Bytes that are no request, named by their beginning alone.
+    struct Garbage: Sendable, ExpressibleByStringLiteral, ExpressibleByStringInterpolation, CustomTestStringConvertible
+    {
+        let text: String
+        init(stringLiteral text: String) { self.text = text }
+        var testDescription: String { String(text.debugDescription.prefix(60)) }
+    }
+
+    @Test(
+        arguments: [
+            "\u{0}\u{1}\u{2}\r\n\r\n", "FROB / HTTP/1.1\r\n\r\n", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "GET / HTTP/1.1\r\nX: \(String(repeating: "x", count: 20_000))\r\n\r\n", "GET /%zz HTTP/1.1\r\n\r\n",
+            "GET /%01 HTTP/1.1\r\n\r\n", "CONNECT h:1 HTTP/1.1\r\n\r\n", "GET /%ff HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a%0d%0aX:1 HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nUpgrade: other\r\n\r\n",
+            "GET / HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\nConnection: Upgrade\r\n\r\n",
+        ] as [Garbage])
+    func garbageEndsTheConnectionAndNothingElse(_ bytes: Garbage) async throws {
         try await withServer { server in
             let answer = try await blocking {
                 let client = try RawClient(port: server.port)
-                try client.send(bytes)
+                try client.send(bytes.text)
                 let answer = String(decoding: client.readToEnd(), as: UTF8.self)
                 let other = try RawClient(port: server.port)
                 try other.send("GET /ok HTTP/1.1\r\nHost: system\r\n\r\n")

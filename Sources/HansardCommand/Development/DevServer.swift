@@ -74,11 +74,7 @@ final class DevServer {
             logger.info("\($0)")
         }
         if settings.secrets.isEmpty {
-            let secret = try directory.secret {
-                SecureRandom.bytes(count: 32).map { byte in
-                    String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-                }.joined()
-            }
+            let secret = try directory.secret { SecureRandom.bytes(count: 32).hexadecimal }
             settings.secrets = [Secret(secret)]
         }
         let pool = ConnectionPool(url)

@@ -17,47 +17,45 @@ struct Authenticator: Sendable {
         self.secrets = secrets
     }
 
-    /// What a request presents.
-    enum Credential: Sendable, Equatable {
-        /// A key or an access token, by whichever header or subprotocol it came.
-        case secret(String)
+    /// What a request presents: a key or an access token, by whichever header or subprotocol it came.
+    struct Credential: Sendable, Equatable {
+        /// The key or the token.
+        var secret: String
+        /// The subprotocol to echo, if it came as one.
+        var subprotocol: String?
 
         /// Reads `Authorization: Token|Bearer <secret>` (the scheme in any case), else the WebSocket subprotocols
         /// `token, <key>` or `bearer, <token>` that browsers send because they cannot set headers.
         ///
-        /// - Returns: the credential and, if it came as subprotocol, the one to echo.
         /// - Throws: `.unauthenticated` if there is none or its form is wrong.
-        static func read(
-            authorization: String?, subprotocols: String?
-        ) throws(HansardError) -> (Credential, subprotocol: String?) {
+        init(authorization: String?, subprotocols: String?) throws(HansardError) {
             let howTo = "send 'Authorization: Token <API key>'"
             if let authorization {
                 let parts = authorization.split(separator: " ", omittingEmptySubsequences: true)
                 guard parts.count == 2, ["token", "bearer"].contains(parts[0].lowercased()) else {
                     throw HansardError(.unauthenticated, "the Authorization header is not of a known form: \(howTo)")
                 }
-                return (.secret(String(parts[1])), nil)
-            }
-            if let subprotocols {
+                secret = String(parts[1])
+            } else if let subprotocols {
                 let items = subprotocols.split(separator: ",").map { $0.trimming(" ") }
                 guard items.count == 2, ["token", "bearer"].contains(items[0].lowercased()) else {
                     throw HansardError(
                         .unauthenticated, "Sec-WebSocket-Protocol is not 'token, <API key>' or 'bearer, <token>'")
                 }
-                return (.secret(items[1]), items[0])
+                (secret, subprotocol) = (items[1], items[0])
+            } else {
+                throw HansardError(.unauthenticated, "no credentials: \(howTo)")
             }
-            throw HansardError(.unauthenticated, "no credentials: \(howTo)")
         }
     }
 
-    /// Recognises a key or an access token.
+    /// Whose key or access token it is.
     ///
     /// - Throws: `.unauthenticated`, `.forbidden`, or `.unavailable` while no snapshot has been read yet.
-    func caller(_ credential: Credential, now: Date) throws(HansardError) -> Caller {
+    func caller(_ secret: String, now: Date) throws(HansardError) -> Caller {
         guard let snapshot = directory.snapshot else {
             throw HansardError(.unavailable, "the node has not read its keys yet", retryAfter: .seconds(1))
         }
-        guard case .secret(let secret) = credential else { preconditionFailure("one case") }
         if secret.hasPrefix(AccessToken.prefix) {
             guard let token = AccessToken(secret, isAuthentic: isAuthentic) else {
                 throw HansardError(.unauthenticated, "the access token is malformed or not from this server")

@@ -120,12 +120,5 @@ struct JSONText {
         needsComma = true
     }
 
-    fileprivate static let hex = Array("0123456789abcdef".utf8)
-}
-
-extension [UInt8] {
-    /// Two lower-case digits for each byte.
-    var hexadecimal: String {
-        String(decoding: flatMap { [JSONText.hex[Int($0 >> 4)], JSONText.hex[Int($0 & 15)]] }, as: UTF8.self)
-    }
+    private static let hex = Array("0123456789abcdef".utf8)
 }

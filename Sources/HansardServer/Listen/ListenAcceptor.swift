@@ -35,9 +35,9 @@ struct ListenAcceptor: WebSocketAcceptor {
         guard request.path == Self.path else {
             throw HansardError(.notFound, "there is no WebSocket at \(request.path); use \(Self.path)")
         }
-        let (credential, subprotocol) = try Authenticator.Credential.read(
+        let credential = try Authenticator.Credential(
             authorization: request.headers["authorization"], subprotocols: request.headers["sec-websocket-protocol"])
-        let caller = try services.authenticator.caller(credential, now: now)
+        let caller = try services.authenticator.caller(credential.secret, now: now)
         try caller.require(.listen)
         let engine = try services.engines.engine(for: caller.tenant)
         let options = try ListenParameters(query: request.query, engine: engine.description).options
@@ -47,7 +47,7 @@ struct ListenAcceptor: WebSocketAcceptor {
         let connection = ListenConnection(
             id: id, caller: caller, options: options, decoder: decoder, engine: engine.description,
             reservation: reservation, loop: loop, services: services, startedAt: now)
-        return .accept(connection, subprotocol: subprotocol, headers: Self.headers(request, id: id))
+        return .accept(connection, subprotocol: credential.subprotocol, headers: Self.headers(request, id: id))
     }
 
     /// What this node, at this moment, cannot do for anyone, and limits that it has just seen reached.

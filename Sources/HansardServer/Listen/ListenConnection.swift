@@ -31,7 +31,6 @@ final class ListenConnection: WebSocketHandler {
     private var stream: (any EngineStream)?
     private var decoder: AudioDecoder
     private let digest = SHA256()
-    private var hasAudioBytes = false
     private var samples: [Int16] = []
     private var text = JSONText()
     private var isSocketFull = false
@@ -40,6 +39,8 @@ final class ListenConnection: WebSocketHandler {
     private var checkpointed = AudioTime.zero
     private var renewed = AudioTime.zero
     private var meteredMilliseconds: Int64 = 0
+    private var firstAudioAt: ContinuousClock.Instant?
+    private var hasResult = false
     private var closeAskedAt: ContinuousClock.Instant?
 
     private var held = HeldInput()
@@ -198,7 +199,7 @@ final class ListenConnection: WebSocketHandler {
     private func admit(_ bytes: UnsafeRawBufferPointer) {
         guard !bytes.isEmpty else { return }
         digest.update(bytes)
-        hasAudioBytes = true
+        if firstAudioAt == nil { firstAudioAt = .now }
         samples.removeAll(keepingCapacity: true)
         do {
             _ = try decoder.decode(bytes, appendingTo: &samples)
@@ -218,7 +219,7 @@ final class ListenConnection: WebSocketHandler {
         if message == .closeStream {
             closeAskedAt = .now
             do {
-                if hasAudioBytes { try decoder.finish() }
+                if firstAudioAt != nil { try decoder.finish() }
             } catch {
                 return end(.badAudio(error.message))
             }
@@ -339,6 +340,10 @@ final class ListenConnection: WebSocketHandler {
         let outcome = text.bytes.withUnsafeBytes { socket.send(text: $0) }
         if case .result(let result) = message {
             (result.isFinal ? services.metrics.finalResults : services.metrics.interimResults).add()
+            if !hasResult, let firstAudioAt {
+                hasResult = true
+                services.metrics.firstResultLatency.observe(firstAudioAt.duration(to: .now))
+            }
         }
         switch outcome {
         case .sent: break
@@ -374,7 +379,7 @@ final class ListenConnection: WebSocketHandler {
                 ])
         }
         // A session that was refused its slot never began: what began less what ended is what is live.
-        if hasBegun { services.metrics.ended(ending.state.rawValue) }
+        if hasBegun { services.metrics.ended(ending.state) }
         finish()
     }
 

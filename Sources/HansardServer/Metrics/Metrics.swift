@@ -1,4 +1,5 @@
 import EventLoops
+import Hansard
 import Synchronization
 
 /// The node's own numbers, as Prometheus reads them (text exposition format 0.0.4). Counters are atomics: any thread
@@ -75,6 +76,8 @@ final class Metrics: Sendable {
     let interimResultsSkipped = Counter()
     /// Text messages that were not of the protocol.
     let unknownMessages = Counter()
+    /// From a session's first audio to its first result, whatever of it was silence.
+    let firstResultLatency = Histogram()
     /// From `CloseStream` to everything final having been sent.
     let closeLatency = Histogram()
     /// From the 101 to the answer of the claim.
@@ -92,12 +95,12 @@ final class Metrics: Sendable {
     init() {}
 
     /// Counts a session's end.
-    func ended(_ state: String) {
+    func ended(_ state: SessionState) {
         switch state {
-        case "completed": sessionsCompleted.add()
-        case "interrupted": sessionsInterrupted.add()
-        case "failed": sessionsFailed.add()
-        default: sessionsTerminated.add()
+        case .completed: sessionsCompleted.add()
+        case .interrupted: sessionsInterrupted.add()
+        case .failed: sessionsFailed.add()
+        case .active, .detached, .storing, .terminated: sessionsTerminated.add()
         }
     }
 
@@ -158,6 +161,7 @@ final class Metrics: Sendable {
         counter("hansard_leases_reaped_total", "Leases of dead nodes freed by this node.", leasesReaped)
         counter("hansard_http_requests_total", "REST requests answered.", requests)
         let histograms = [
+            ("hansard_first_result_seconds", "From a session's first audio to its first result.", firstResultLatency),
             ("hansard_close_seconds", "From CloseStream to everything final having been sent.", closeLatency),
             ("hansard_claim_seconds", "From the 101 to the claim's answer.", claimLatency),
             ("hansard_spool_seconds", "From a final to its being in the spool.", spoolLatency),

@@ -81,6 +81,9 @@ actor Settlement {
         init() {}
     }
 
+    /// The names that logs and metrics use.
+    static let stores = ["connections", "transcripts", "usage"]
+
     private let transcripts: any TranscriptStore
     private let connections: any ConnectionStore
     private let usage: any UsageStore
@@ -93,9 +96,9 @@ actor Settlement {
         var end: SessionEnd
         var progress: SettlementProgress
     }
+    /// Bounded by the spool's size: each of them has its records there, and a full spool takes no new sessions.
     private var waiting: [SessionID: Waiting] = [:]
     private var abandoned: [SessionID: (Lease, SessionStatus)] = [:]
-    private var awayStores: Set<String> = []
     /// The stores that refuse what a session left, so that it is logged once.
     private var refusals: [SessionID: Set<String>] = [:]
 
@@ -111,6 +114,9 @@ actor Settlement {
         self.logger = logger
         self.limits = limits
     }
+
+    /// The stores that did not answer when they were last asked, of `stores`.
+    private(set) var awayStores: Set<String> = []
 
     /// How many sessions some store still has to learn of.
     var backlog: Int { waiting.count + abandoned.count }

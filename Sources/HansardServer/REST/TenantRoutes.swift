@@ -30,9 +30,9 @@ struct TenantRoutes: Sendable {
     }
 
     private func caller(_ match: Route.Match) throws(HansardError) -> Caller {
-        let (credential, _) = try Authenticator.Credential.read(
+        let credential = try Authenticator.Credential(
             authorization: match.request.headers["authorization"], subprotocols: nil)
-        return try authenticator.caller(credential, now: .now)
+        return try authenticator.caller(credential.secret, now: .now)
     }
 
     /// Makes a short-lived token for browsers. Deepgram's form: `{"ttl_seconds": 30}`, body optional.

@@ -30,7 +30,7 @@ import Testing
     }
 
     private func caller(_ secret: String, now: Date = now) throws(HansardError) -> Caller {
-        try authenticator.caller(.secret(secret), now: now)
+        try authenticator.caller(secret, now: now)
     }
 
     private func refusal(_ secret: String, now: Date = now) -> HansardError? {
@@ -94,7 +94,7 @@ import Testing
         let empty = AccessDirectory(store: store, logger: LogRecorder().logger)
         let authenticator = Authenticator(directory: empty, secrets: Self.secrets)
         let error = #expect(throws: HansardError.self) {
-            try authenticator.caller(.secret(Sample.secret(1)), now: Self.now)
+            try authenticator.caller(Sample.secret(1), now: Self.now)
         }
         #expect(error?.code == .unavailable)
         #expect(error?.retryAfter != nil)
@@ -155,10 +155,10 @@ import Testing
         let caller = try caller(Sample.secret(1))
         let fromOld = try old.grant(to: caller, seconds: 30, now: Self.now)
         let fromBoth = try both.grant(to: caller, seconds: 30, now: Self.now)
-        #expect(try both.caller(.secret(fromOld), now: Self.now).key == caller.key)
-        #expect(try new.caller(.secret(fromBoth), now: Self.now).key == caller.key, "the first secret signs")
-        #expect(throws: HansardError.self) { try new.caller(.secret(fromOld), now: Self.now) }
-        #expect(throws: HansardError.self) { try old.caller(.secret(fromBoth), now: Self.now) }
+        #expect(try both.caller(fromOld, now: Self.now).key == caller.key)
+        #expect(try new.caller(fromBoth, now: Self.now).key == caller.key, "the first secret signs")
+        #expect(throws: HansardError.self) { try new.caller(fromOld, now: Self.now) }
+        #expect(throws: HansardError.self) { try old.caller(fromBoth, now: Self.now) }
     }
 }
 

@@ -78,9 +78,4 @@ import Testing
         text.object { $0.field("b", 2) }
         #expect(String(decoding: text.bytes, as: UTF8.self) == #"{"b":2}"#)
     }
-
-    @Test func bytesAreWrittenInHexadecimal() {
-        #expect([UInt8]().hexadecimal == "")
-        #expect([0, 1, 0x9f, 0xff].hexadecimal == "00019fff")
-    }
 }

@@ -1,3 +1,4 @@
+import Hansard
 import Testing
 
 @testable import HansardServer
@@ -11,9 +12,9 @@ import Testing
     @Test func whatHappenedIsOnThePage() {
         let metrics = Metrics()
         metrics.sessionsStarted.add()
-        metrics.ended("completed")
-        metrics.ended("failed")
-        metrics.ended("failed")
+        metrics.ended(.completed)
+        metrics.ended(.failed)
+        metrics.ended(.failed)
         metrics.refused(401)
         metrics.audioMilliseconds.add(1_500)
         metrics.finalResults.add(3)
