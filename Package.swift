@@ -28,6 +28,7 @@ let package = Package(
         .systemLibrary(
             name: "CLibwebsockets", pkgConfig: "libwebsockets",
             providers: [.apt(["libwebsockets-dev", "libwebsockets-evlib-uv"])]),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(
@@ -45,8 +46,10 @@ let package = Package(
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
+        .target(name: "HTTPClient", dependencies: ["CCurl", "EventLoops"], swiftSettings: strict),
         .target(name: "Postgres", dependencies: ["CPostgres", "EventLoops"], swiftSettings: strict),
         .target(name: "Crypto", dependencies: ["COpenSSL"], swiftSettings: strict),
+        .target(name: "AWS", dependencies: ["HTTPClient", "Crypto", "EventLoops"], swiftSettings: strict),
         .target(name: "Audio", dependencies: ["CSpeexDSP"], swiftSettings: strict),
         .target(
             name: "LocalSpeech", dependencies: ["CPocketSphinx", "EventLoops", "Audio"],
@@ -62,7 +65,7 @@ let package = Package(
         .target(
             name: "HansardServer",
             dependencies: [
-                "Hansard", "EventLoops", "Web", "Postgres", "Crypto", "Audio", "LocalSpeech",
+                "Hansard", "EventLoops", "Web", "HTTPClient", "Postgres", "Crypto", "AWS", "Audio", "LocalSpeech",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Yams", package: "Yams"),
@@ -71,7 +74,7 @@ let package = Package(
         .executableTarget(
             name: "HansardCommand",
             dependencies: [
-                "Hansard", "HansardServer", "EventLoops", "Web", "Postgres", "Crypto",
+                "Hansard", "HansardServer", "EventLoops", "Web", "HTTPClient", "Postgres", "Crypto", "AWS",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -85,6 +88,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "PostgresTests", dependencies: ["Postgres", "PostgresTesting", "EventLoops"], swiftSettings: strict),
+        .testTarget(
+            name: "HTTPClientTests", dependencies: ["HTTPClient", "Web", "EventLoops"], swiftSettings: strict),
+        .testTarget(
+            name: "AWSTests", dependencies: ["AWS", "HTTPClient", "Crypto", "EventLoops"], swiftSettings: strict),
         .testTarget(name: "CryptoTests", dependencies: ["Crypto"], swiftSettings: strict),
         .testTarget(name: "AudioTests", dependencies: ["Audio"], swiftSettings: strict),
         .testTarget(
@@ -94,6 +101,7 @@ let package = Package(
             name: "HansardServerTests",
             dependencies: [
                 "HansardServer", "Hansard", "EventLoops", "Web", "Postgres", "PostgresTesting", "Crypto",
+                "HTTPClient", "AWS",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ],

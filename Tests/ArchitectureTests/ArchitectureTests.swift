@@ -6,6 +6,7 @@ import Testing
 
     /// C module -> the one target that imports it.
     static let owners = [
+        "CCurl": "HTTPClient",
         "CLibuv": "EventLoops",
         "CLibwebsockets": "Web",
         "COpenSSL": "Crypto",

@@ -1,0 +1,26 @@
+public import FoundationEssentials
+
+/// Who signs.
+public struct AWSCredentials: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible {
+    /// Public: it is part of every signature.
+    public var accessKeyID: String
+    /// Never sent and never logged.
+    public var secretAccessKey: String
+    /// Sent with every request, if they are temporary.
+    public var sessionToken: String?
+    /// When they end; nil is never.
+    public var expiration: Date?
+
+    /// Credentials as a source gave them.
+    public init(accessKeyID: String, secretAccessKey: String, sessionToken: String? = nil, expiration: Date? = nil) {
+        self.accessKeyID = accessKeyID
+        self.secretAccessKey = secretAccessKey
+        self.sessionToken = sessionToken
+        self.expiration = expiration
+    }
+
+    /// Without the secrets.
+    public var description: String { "AWSCredentials(\(accessKeyID))" }
+    /// Without the secrets.
+    public var debugDescription: String { description }
+}
