@@ -88,6 +88,10 @@ final class Metrics: Sendable {
     let transcriptsWaiting = Counter()
     /// Leases of dead nodes that this node freed.
     let leasesReaped = Counter()
+    /// What the audit of the connection store put right.
+    let auditRepairs = Counter()
+    /// Sessions that were found to hold no slot.
+    let leasesLost = Counter()
     /// REST requests answered.
     let requests = Counter()
 
@@ -159,6 +163,8 @@ final class Metrics: Sendable {
         counter("hansard_unknown_messages_total", "Client text messages that are not of the protocol.", unknownMessages)
         counter("hansard_transcripts_waited_total", "Transcripts that had to wait on disk.", transcriptsWaiting)
         counter("hansard_leases_reaped_total", "Leases of dead nodes freed by this node.", leasesReaped)
+        counter("hansard_audit_repairs_total", "Slots and counters that the audit put right.", auditRepairs)
+        counter("hansard_leases_lost_total", "Sessions that were found to hold no slot.", leasesLost)
         counter("hansard_http_requests_total", "REST requests answered.", requests)
         let histograms = [
             ("hansard_first_result_seconds", "From a session's first audio to its first result.", firstResultLatency),

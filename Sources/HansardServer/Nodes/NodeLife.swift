@@ -64,13 +64,18 @@ struct NodeLife: Sendable {
 
     private func reap(_ epoch: NodeEpoch) async throws {
         for lease in try await connections.leases(heldBy: epoch) {
-            let status = SessionStatus(
-                session: lease.session, tenant: lease.tenant, key: lease.key, state: .interrupted,
-                endState: .interrupted,
-                reason: "the node ended", startedAt: lease.claimedAt, endedAt: .now,
-                audioMilliseconds: lease.usedMilliseconds, finals: 0, transcriptLocation: nil, region: lease.region)
-            if try await connections.reap(lease, status: status) { metrics.leasesReaped.add() }
+            if try await connections.reap(lease, status: .abandoned(lease, now: .now)) { metrics.leasesReaped.add() }
         }
         try await connections.remove(epoch)
+    }
+}
+
+extension SessionStatus {
+    /// What can be said of a session whose node cannot be asked any more.
+    static func abandoned(_ lease: Lease, now: Date) -> SessionStatus {
+        SessionStatus(
+            session: lease.session, tenant: lease.tenant, key: lease.key, state: .interrupted, endState: .interrupted,
+            reason: "the node ended", startedAt: lease.claimedAt, endedAt: now,
+            audioMilliseconds: lease.usedMilliseconds, finals: 0, transcriptLocation: nil, region: lease.region)
     }
 }

@@ -121,6 +121,9 @@ actor Settlement {
     /// How many sessions some store still has to learn of.
     var backlog: Int { waiting.count + abandoned.count }
 
+    /// The sessions that have ended and whose slot may not have been given back yet.
+    var unsettled: Set<SessionID> { Set(waiting.keys).union(abandoned.keys) }
+
     /// Brings one session as far as the client must wait for, and keeps the rest for `work()`.
     nonisolated func settle(_ end: SessionEnd) async {
         let id = end.lease.session

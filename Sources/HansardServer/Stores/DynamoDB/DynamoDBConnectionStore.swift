@@ -1,0 +1,339 @@
+import AWS
+import EventLoops
+import FoundationEssentials
+import Hansard
+
+/// Leases, nodes and session status in one DynamoDB table: the store for many nodes.
+///
+/// The lease is the idempotency marker of its claim, and the tombstone that of its release, so that each call may be
+/// repeated after an unknown outcome. A claim or release is one transaction with the tenant's counter.
+struct DynamoDBConnectionStore: ConnectionStore {
+    /// What a node's surroundings give it.
+    struct Surroundings: Sendable {
+        /// For times in items and their expiry.
+        var date: @Sendable () -> Date = { .now }
+        /// For how long to try again.
+        var now: @Sendable () -> ContinuousClock.Instant = { .now }
+        var sleep: @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
+        /// 0 ..< 1.
+        var random: @Sendable () -> Double = { .random(in: 0..<1) }
+    }
+
+    /// How long a call tries again while other transactions are in its way. A conflict is not a refusal.
+    static let conflictDeadline = Duration.seconds(2)
+    /// The pauses between: each is up to twice as long as the one before.
+    static let firstPause = Duration.milliseconds(10)
+    static let longestPause = Duration.milliseconds(320)
+    /// Leases of one tenant or epoch that are read at most.
+    static let leaseLimit = 100_000
+    /// Nodes that are read at most.
+    static let nodeLimit = 10_000
+    /// Attempts to see counter and leases without a change between.
+    static let auditAttempts = 5
+
+    private let table: DynamoDB
+    private let surroundings: Surroundings
+    private let lanes: TenantLanes
+
+    /// A store in a table that `hansard aws init` has prepared.
+    init(table: DynamoDB, surroundings: Surroundings = Surroundings()) {
+        self.table = table
+        self.surroundings = surroundings
+        let counters = Locked<[TenantID: DynamoDBCounter]>([:])
+        lanes = TenantLanes { claims in
+            try await Self.decide(claims, table: table, counters: counters, surroundings)
+        }
+    }
+
+    // MARK: Claims
+
+    func claim(_ lease: Lease, limit: ConcurrencyLimit) async throws -> ClaimOutcome {
+        try await HansardError.mappingAWS { try await lanes.claim(ClaimBatch.Claim(lease: lease, limit: limit)) }
+    }
+
+    /// Turns that a batch of claims may take: each but a pause learns something, which others may change at once.
+    private static let turnLimit = 200
+    /// Tenants whose limits are remembered, at most.
+    private static let countersRemembered = 10_000
+
+    private static func decide(
+        _ claims: [ClaimBatch.Claim], table: DynamoDB, counters: Locked<[TenantID: DynamoDBCounter]>,
+        _ surroundings: Surroundings
+    ) async throws -> [ClaimOutcome] {
+        guard let tenant = claims.first?.lease.tenant else { return [] }
+        var batch = ClaimBatch(claims, known: counters.withLock { $0[tenant] })
+        var retry = ConflictRetry(surroundings)
+        for _ in 0..<turnLimit {
+            var turn: ClaimBatch.Turn? = batch.next()
+            if case .transact(let writes)? = turn {
+                switch try await table.transact(writes) {
+                case .done:
+                    batch.transacted()
+                    turn = nil
+                case .refused(let reasons): turn = try batch.refused(reasons)
+                }
+            }
+            switch turn {
+            case .readCounter: batch.read(try await table.get(DynamoDBItems.counterKey(tenant)))
+            case .setLimit(let limit):
+                try await setLimit(limit, tenant: tenant, in: table)
+                batch.limitWasSet()
+            case .pause: try await retry.pause()
+            case .done:
+                counters.withLock { counters in
+                    if counters.count >= countersRemembered { counters = [:] }
+                    counters[tenant] = batch.counter ?? counters[tenant]
+                }
+                return batch.outcomes.map { $0 ?? .superseded }
+            case .transact, nil: break
+            }
+        }
+        throw HansardError(.unavailable, "the tenant's limit changes too fast to claim a slot", retryAfter: .seconds(1))
+    }
+
+    func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
+        try await HansardError.mappingAWS { try await Self.setLimit(limit, tenant: tenant, in: table) }
+    }
+
+    private static func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID, in table: DynamoDB) async throws {
+        let update = DynamoDBExpression(
+            "SET lim = :lim, version = :v, n = if_not_exists(n, :zero), changes = if_not_exists(changes, :zero)",
+            ["lim": .number(DynamoDBItems.number(limit)), "v": .number(limit.version), "zero": 0])
+        // Refused by a newer limit, it is as it should be.
+        _ = try await table.write(
+            DynamoDBWrite(
+                .update(key: DynamoDBItems.counterKey(tenant), update),
+                if: DynamoDBExpression("attribute_not_exists(version) OR version < :v")))
+    }
+
+    // MARK: A lease's life
+
+    func renew(_ lease: Lease) async throws -> Bool {
+        try await HansardError.mappingAWS {
+            let update = DynamoDBExpression(
+                "SET connection_id = :connection, used_ms = :used",
+                ["connection": DynamoDBItems.text(lease.connection.rawValue), "used": .number(lease.usedMilliseconds)])
+            let key = DynamoDBItems.leaseKey(lease.tenant, lease.session)
+            let nonce = DynamoDBItems.text(lease.nonce)
+            let raised = try await table.write(
+                DynamoDBWrite(
+                    .update(key: key, update),
+                    if: DynamoDBExpression("nonce = :nonce AND used_ms <= :used", ["nonce": nonce])))
+            guard case .refused(let item) = raised, item?["nonce"] == nonce else { return raised == .done }
+            // The use never goes back, but the connection is the one that calls.
+            let moved = try await table.write(
+                DynamoDBWrite(
+                    .update(
+                        key: key,
+                        DynamoDBExpression(
+                            "SET connection_id = :connection",
+                            ["connection": DynamoDBItems.text(lease.connection.rawValue)])),
+                    if: DynamoDBExpression("nonce = :nonce", ["nonce": nonce])))
+            return moved == .done
+        }
+    }
+
+    func release(_ lease: Lease, status: SessionStatus) async throws -> ReleaseOutcome {
+        try await HansardError.mappingAWS {
+            let nonce = DynamoDBItems.text(lease.nonce)
+            let refusal = try await end(
+                lease, if: DynamoDBExpression("nonce = :nonce", ["nonce": nonce]),
+                status: status.item(now: surroundings.date()))
+            guard case .refused(let item) = refusal else { return .released }
+            // The session goes on under another claim, and its end is not this one's to state.
+            if let other = item?["nonce"], other != nonce { return .alreadyGone }
+            if item == nil {
+                // A claim that is still on its way must find the grave.
+                let grave = DynamoDBItems.tombstone(lease.tenant, lease.session, now: surroundings.date())
+                let buried = try await table.write(
+                    DynamoDBWrite(.put(grave), if: DynamoDBExpression("attribute_not_exists(pk)")))
+                // It came between: then there is a lease to release after all.
+                if case .refused(let item) = buried, item?["nonce"] != nil {
+                    return try await release(lease, status: status)
+                }
+            }
+            _ = try await table.write(
+                DynamoDBWrite(
+                    .put(status.item(now: surroundings.date())),
+                    if: DynamoDBExpression("attribute_not_exists(pk) OR reaped_nonce = :nonce", ["nonce": nonce])))
+            return .alreadyGone
+        }
+    }
+
+    func reap(_ lease: Lease, status: SessionStatus) async throws -> Bool {
+        try await HansardError.mappingAWS {
+            let epoch = AttributeValue.string(lease.holder.description)
+            var nonce = lease.nonce
+            // Only the lease itself says for certain under which nonce the dead epoch held it.
+            for _ in 0..<2 {
+                let refusal = try await end(
+                    lease,
+                    if: DynamoDBExpression(
+                        "node_epoch = :epoch AND nonce = :nonce", ["epoch": epoch, "nonce": DynamoDBItems.text(nonce)]),
+                    status: status.item(now: surroundings.date(), reapedNonce: nonce))
+                guard case .refused(let item) = refusal else { return true }
+                guard item?["node_epoch"] == epoch, let held = item?["nonce"]?.string.flatMap(UUID.init(uuidString:))
+                else { return false }
+                nonce = held
+            }
+            return false
+        }
+    }
+
+    /// A tombstone in the lease's place, one less on the counter, and the status: all or nothing.
+    private func end(
+        _ lease: Lease, if condition: DynamoDBExpression, status: DynamoDBItem
+    ) async throws -> DynamoDB.Outcome {
+        let (table, surroundings) = (table, surroundings)
+        let writes = [
+            DynamoDBWrite(
+                .put(DynamoDBItems.tombstone(lease.tenant, lease.session, now: surroundings.date())), if: condition),
+            DynamoDBWrite(
+                .update(
+                    key: DynamoDBItems.counterKey(lease.tenant),
+                    DynamoDBExpression("ADD n :less, changes :one", ["less": -1, "one": 1]))),
+            DynamoDBWrite(.put(status)),
+        ]
+        return try await lanes.alone(lease.tenant) {
+            var retry = ConflictRetry(surroundings)
+            while true {
+                guard case .refused(let reasons) = try await table.transact(writes) else { return .done }
+                if case .condition(let item)? = reasons.first { return .refused(item) }
+                for case .other(let code) in reasons {
+                    throw HansardError(.internal, "DynamoDB refuses a release: \(code)")
+                }
+                try await retry.pause()
+            }
+        }
+    }
+
+    // MARK: After the end
+
+    func finishStoring(_ session: SessionID, transcriptLocation: String) async throws -> Bool {
+        try await HansardError.mappingAWS {
+            let outcome = try await table.write(
+                DynamoDBWrite(
+                    .update(
+                        key: DynamoDBItems.statusKey(session),
+                        DynamoDBExpression(
+                            "SET #state = end_state, transcript_location = :location",
+                            ["location": .string(transcriptLocation)])),
+                    if: DynamoDBExpression("#state = :storing", ["storing": .string(SessionState.storing.rawValue)])))
+            return outcome == .done
+        }
+    }
+
+    func status(of session: SessionID) async throws -> SessionStatus? {
+        try await HansardError.mappingAWS {
+            guard let item = try await table.get(DynamoDBItems.statusKey(session)) else { return nil }
+            let status = try SessionStatus(item: item)
+            let lease = try await table.get(DynamoDBItems.leaseKey(status.tenant, session))
+            return lease?["nonce"] == nil ? status : nil
+        }
+    }
+
+    // MARK: Lists
+
+    func leases(of tenant: TenantID) async throws -> [Lease] {
+        try await HansardError.mappingAWS { try await readLeases(of: tenant) }
+    }
+
+    private func readLeases(of tenant: TenantID) async throws -> [Lease] {
+        let items = try await table.query(
+            DynamoDB.Query(
+                DynamoDBExpression(
+                    "pk = :tenant AND begins_with(sk, :lease)",
+                    ["tenant": DynamoDBItems.tenant(tenant), "lease": DynamoDBItems.leasePrefix]),
+                filter: DynamoDBExpression("attribute_exists(nonce)"), limit: Self.leaseLimit))
+        return try items.map(Lease.init(item:)).sorted(by: Self.isOlder)
+    }
+
+    func leases(heldBy epoch: NodeEpoch) async throws -> [Lease] {
+        try await HansardError.mappingAWS {
+            let items = try await table.query(
+                DynamoDB.Query(
+                    DynamoDBExpression("node_epoch = :epoch", ["epoch": .string(epoch.description)]),
+                    index: DynamoDBItems.layout.index, limit: Self.leaseLimit))
+            return try items.map(Lease.init(item:)).sorted(by: Self.isOlder)
+        }
+    }
+
+    private static func isOlder(_ one: Lease, _ other: Lease) -> Bool {
+        (one.claimedAt, one.session.description) < (other.claimedAt, other.session.description)
+    }
+
+    // MARK: Nodes
+
+    func heartbeat(_ node: NodeRecord) async throws {
+        try await HansardError.mappingAWS {
+            _ = try await table.write(
+                DynamoDBWrite(
+                    .update(key: DynamoDBItems.nodeKey(node.epoch), node.update(now: surroundings.date()))))
+        }
+    }
+
+    func nodes() async throws -> [NodeRecord] {
+        try await HansardError.mappingAWS {
+            let items = try await table.query(
+                DynamoDB.Query(
+                    DynamoDBExpression("pk = :nodes", ["nodes": DynamoDBItems.nodesKey]), limit: Self.nodeLimit))
+            let registered = items.sorted { ($0["registered_at"]?.string ?? "") < ($1["registered_at"]?.string ?? "") }
+            return try registered.map(NodeRecord.init(item:))
+        }
+    }
+
+    func remove(_ epoch: NodeEpoch) async throws {
+        try await HansardError.mappingAWS {
+            _ = try await table.write(DynamoDBWrite(.delete(key: DynamoDBItems.nodeKey(epoch))))
+        }
+    }
+
+    // MARK: Audit
+
+    /// Exact without stopping anybody: the repair is conditioned on `changes`, which every claim and release moves, being
+    /// what it was before the leases were counted.
+    func repairCount(of tenant: TenantID) async throws -> Int {
+        try await HansardError.mappingAWS {
+            let key = DynamoDBItems.counterKey(tenant)
+            for _ in 0..<Self.auditAttempts {
+                let item = try await table.get(key)
+                let held = Int64(try await readLeases(of: tenant).count)
+                guard let item else { return 0 }
+                let counter = DynamoDBCounter(item)
+                if counter.held == held { return 0 }
+                let outcome = try await table.write(
+                    DynamoDBWrite(
+                        .update(
+                            key: key,
+                            DynamoDBExpression("SET n = :held ADD changes :one", ["held": .number(held), "one": 1])),
+                        if: DynamoDBExpression(
+                            "n = :n AND changes = :changes",
+                            ["n": .number(counter.held), "changes": .number(counter.changes)])))
+                if outcome == .done { return Int(counter.held - held) }
+            }
+            throw HansardError(
+                .unavailable, "the tenant's leases change too fast to be counted", retryAfter: .seconds(1))
+        }
+    }
+}
+
+/// The pauses between attempts that other transactions were in the way of.
+private struct ConflictRetry {
+    private let surroundings: DynamoDBConnectionStore.Surroundings
+    private let deadline: ContinuousClock.Instant
+    private var longest = DynamoDBConnectionStore.firstPause
+
+    init(_ surroundings: DynamoDBConnectionStore.Surroundings) {
+        self.surroundings = surroundings
+        deadline = surroundings.now() + DynamoDBConnectionStore.conflictDeadline
+    }
+
+    mutating func pause() async throws {
+        guard surroundings.now() < deadline else {
+            throw HansardError(
+                .unavailable, "other transactions of the tenant are in the way", retryAfter: .seconds(1))
+        }
+        try await surroundings.sleep(longest * surroundings.random())
+        longest = min(longest * 2, DynamoDBConnectionStore.longestPause)
+    }
+}
