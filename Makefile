@@ -55,11 +55,13 @@ lint: venv ## Checks formatting, the Dockerfile, the scripts and openapi.yaml
 # Each sanitizer has a build folder of its own, so that the ordinary build stays as it is. Leaks are not looked for:
 # libwebsockets' contexts are never destroyed (docs/architecture.md), and what they hold would be reported.
 SUPPRESSIONS := $(CURDIR)/Tests/Sanitizers
-sanitize: packages ## Runs the unit tests under AddressSanitizer and ThreadSanitizer
-	ASAN_OPTIONS=detect_leaks=0:suppressions=$(SUPPRESSIONS)/asan.supp \
-		swift test --disable-xctest --sanitize=address --scratch-path .build/address-sanitizer
-	TSAN_OPTIONS=suppressions=$(SUPPRESSIONS)/tsan.supp:halt_on_error=1 \
-		swift test --disable-xctest --sanitize=thread --scratch-path .build/thread-sanitizer
+sanitize: packages sdks stand-ins ## Runs all tests under AddressSanitizer and ThreadSanitizer
+	export ASAN_OPTIONS=detect_leaks=0:suppressions=$(SUPPRESSIONS)/asan.supp; \
+	swift test --disable-xctest --sanitize=address --scratch-path .build/address-sanitizer; \
+	HANSARD_BINARY=$(CURDIR)/.build/address-sanitizer/debug/hansard $(PYTEST) -m 'not long' $(PYTEST_ARGS)
+	export TSAN_OPTIONS=suppressions=$(SUPPRESSIONS)/tsan.supp:halt_on_error=1; \
+	swift test --disable-xctest --sanitize=thread --scratch-path .build/thread-sanitizer; \
+	HANSARD_BINARY=$(CURDIR)/.build/thread-sanitizer/debug/hansard $(PYTEST) -m 'not long' $(PYTEST_ARGS)
 
 clean: ## Removes what was built and the virtual environments; .hansard (your data) stays
 	rm -rf .build .venvs
@@ -77,8 +79,12 @@ sdks: venv
 	@for version in $(SDK_VERSIONS); do \
 		.ci/make-venv .venvs/deepgram-sdk-$$version Tests/Clients/requirements-$$version.txt; done
 
-stand-ins: .build/stand-ins/sink .build/stand-ins/load
+stand-ins: .build/stand-ins/sink .build/stand-ins/load .build/stand-ins/counter.so
 
 .build/stand-ins/%: Tests/StandIns/%.c | test-packages
 	@mkdir -p $(@D)
 	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $< $(if $(filter sink,$*),-lwebsockets -luv)
+
+.build/stand-ins/%.so: Tests/StandIns/%.c | test-packages
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared -o $@ $<

@@ -16,7 +16,7 @@ public final class Application: Sendable {
     /// Where it serves, `http://host:port`.
     public let url: String
 
-    private let parts: Parts
+    let parts: Parts
     private let server: WebServer
     private let loops: [EventLoop]
     private let tasks: [Task<Void, Never>]

@@ -149,6 +149,9 @@ struct Parts: Sendable {
                 name: "hansard_loop_stall_seconds", help: "The longest turn of an event loop since the last scrape.",
                 value: loops.map { $0.takeLongestStall() / .seconds(1) }.max() ?? 0),
             Metrics.Gauge(
+                name: "hansard_held_bytes", help: "Audio that waits for room in an engine.",
+                value: Double(services.held.bytes)),
+            Metrics.Gauge(
                 name: "hansard_spool_bytes", help: "Bytes in the spool.", value: Double(services.spool.bytes)),
             Metrics.Gauge(
                 name: "hansard_spool_failures_total", help: "Spool writes that failed.",

@@ -6,6 +6,11 @@ enum ListeningSocket {
     /// How many connections may wait to be accepted.
     static let backlog: Int32 = 1_024
 
+    /// Bytes that wait in the kernel while nobody reads (it keeps as many again for itself). Pings wait behind them, and the
+    /// kernel's own choice would be megabytes; this is 2 s of 16-bit audio at 16 kHz, and enough for any rate of audio over
+    /// any distance. Connections inherit it.
+    static let receiveBuffer: Int32 = 64 << 10
+
     /// Opens one; with port 0 the system chooses.
     static func open(_ address: SocketAddress) throws(WebServerError) -> (descriptor: Int32, port: Int) {
         guard let ip = IPAddress(address.host == "localhost" ? "127.0.0.1" : address.host),
@@ -17,6 +22,7 @@ enum ListeningSocket {
         guard descriptor >= 0 else { throw failure("socket", address) }
         set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
         set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1)
+        set(descriptor, SOL_SOCKET, SO_RCVBUF, receiveBuffer)
         // `::` alone stands for both families; any other IPv6 address can only be that.
         if isIPv6 { set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
         var storage = socketAddress(address.host, isIPv6: isIPv6, port: UInt16(address.port))

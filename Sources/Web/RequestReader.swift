@@ -15,7 +15,7 @@ struct RequestReader {
     func read(customHeaders: [String], peer: PeerAddress, isTLS: Bool) throws(Failure) -> HTTPRequest {
         let (method, path) = try methodAndPath()
         guard let version = value(of: WSI_TOKEN_HTTP), version.hasPrefix("HTTP/1.") else {
-            throw .malformed("the request line must end with HTTP/1.1")
+            throw .malformed("the request line must end with HTTP/1.1, and the query must not hold control characters")
         }
         // A space before the colon makes another name of it, by which two servers can come to read two different bodies.
         for name in ["content-length ", "transfer-encoding "] where custom(name) != nil {

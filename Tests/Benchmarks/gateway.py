@@ -5,9 +5,12 @@ machines."""
 import contextlib
 import signal
 import socket
+import struct
 import subprocess
+import tempfile
 import time
 import urllib.parse
+from pathlib import Path
 
 from listen import LINEAR16
 from places import RELEASE_BINARY, STAND_INS
@@ -16,6 +19,7 @@ from server import Server, free_port
 
 CONNECTIONS, SECONDS = 200, 10
 IDLE_CONNECTIONS = 1000
+COUNTED_FRAMES, COUNTED_SIZES = 500, [64, 640, 6400]
 FRAMES = [("100 ms", 3200, 100), ("20 ms", 640, 20)]
 PATH = "/v1/listen?" + urllib.parse.urlencode(LINEAR16)
 
@@ -72,6 +76,30 @@ def measure(pid: int, port: int, key: str) -> list[float]:
     return costs
 
 
+def counts_per_message(sizes: list[int]) -> list[tuple[float, float]]:
+    """Heap allocations and signals to other threads for each message, by its size: the second of audio that each is part
+    of costs some of its own, so that sessions of the same length are compared."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "counts"
+        preload = {"LD_PRELOAD": str(STAND_INS / "counter.so"), "COUNTER_FILE": str(file)}
+        with Server(RELEASE_BINARY, HANSARD_ENGINE="synthetic", HANSARD_EVENT_LOOPS="1", **preload) as server:
+
+            def counted(size: int, frames: int) -> tuple[int, int, int]:
+                load = Load(server.port, server.key, 10, size, 10, frames)
+                before = struct.unpack("2Q", file.read_bytes())
+                sent = load.wait_sent()
+                after = struct.unpack("2Q", file.read_bytes())
+                load.end()
+                return sent, after[0] - before[0], after[1] - before[1]
+
+            counted(sizes[0], 100)
+            for size in sizes:
+                sent, allocations, signals = counted(size, COUNTED_FRAMES)
+                found.append((allocations / sent, signals / sent))
+    return found
+
+
 @contextlib.contextmanager
 def sink():
     port = free_port()
@@ -101,6 +129,9 @@ def main() -> None:
     print(f"{'':<55} {'sink':>9} {'hansard':>9} {'added':>9} {'ratio':>6}")
     for name, sink_cost, cost in zip(names, least, ours):
         print(f"{name:<55} {sink_cost:9.1f} {cost:9.1f} {cost - sink_cost:9.1f} {cost / sink_cost:6.2f}")
+    print("Counts for each message, 10 sessions, one message each 10 ms")
+    for size, (allocations, signals) in zip(COUNTED_SIZES, counts_per_message(COUNTED_SIZES)):
+        print(f"{size:6} bytes ({size / 32:g} ms of audio): {allocations:6.2f} allocations, {signals:5.2f} signals to threads")
     print()
 
 

@@ -1,5 +1,6 @@
 """What may come over an open session: control messages, audio cut anywhere, and frames that should not be."""
 
+import audioop
 import hashlib
 import json
 import struct
@@ -78,6 +79,44 @@ def test_finalize_is_acknowledged_per_channel(synthetic_server):
     acknowledged = [message["channel_index"] for message in messages if message.get("from_finalize")]
     assert sorted(acknowledged) == [[0, 2], [1, 2]]
     assert messages[-1]["channels"] == 2
+
+
+def test_a_ping_does_not_wait_for_what_was_sent_before_it(speech_server):
+    """Clients give up after 20 s without a pong, and a file that is sent at once takes longer than that to decode."""
+    clip = speech.joined(*(sorted(speech.transcripts()) * 20))[: speech.RATE * 60]
+    mulaw = audioop.lin2ulaw(clip.tobytes(), 2)
+    with ListenSession(speech_server, LINEAR16 | {"encoding": "mulaw", "interim_results": "true"}) as session:
+        session.socket.send(mulaw)
+        assert session.socket.ping().wait(60), "no pong"
+        heard = [message["start"] + message["duration"] for message in session.messages("Results")]
+        assert max(heard, default=0) < 30, "half of it was decoded before the ping was answered"
+        session.finish(seconds=120)
+    assert speech_server.transcript(session.request_id)["audio_ms"] == 60_000
+
+
+def test_what_was_said_before_leaving_counts(speech_server):
+    """Everything at once and away: the audio is heard, the session is complete."""
+    sessions = []
+    for _ in range(5):
+        with ListenSession(speech_server) as session:
+            session.socket.send(speech.pcm("goforward.wav"))
+            session.close_stream()
+            session.socket.close()
+            sessions.append(session.request_id)
+        speech_server.wait_for_quiet()
+    assert [speech_server.end_of(one) for one in sessions] == ["completed"] * 5
+    for one in sessions:
+        assert speech.words(speech_server.get(f"/v1/transcripts/{one}?format=txt", speech_server.key).text) == (
+            speech.words(speech.transcripts()["goforward.wav"])
+        )
+
+
+def test_an_empty_message_in_two_frames_ends_the_stream(synthetic_server):
+    with RawSession(synthetic_server) as session:
+        session.send(RawSession.BINARY, b"", final=False)
+        session.send(RawSession.CONTINUATION, b"")
+        assert session.wait_closed()[0] == 1000
+    assert synthetic_server.end_of(session.request_id) == "completed"
 
 
 def test_pings_are_answered_while_audio_comes(speech_server):

@@ -1,9 +1,14 @@
 """Checks that take minutes: what only shows after many sessions, or after a long one."""
 
+import asyncio
+import audioop
+import json
+
 import pytest
+from websockets.asyncio.client import connect
 
 import speech
-from listen import LINEAR16, ListenSession
+from listen import LINEAR16, ListenSession, listen_path, token
 from processes import open_files, resident_bytes, wait_until
 from schemas import check_conversation
 
@@ -43,6 +48,26 @@ def test_a_slot_forgets_what_it_heard(own_server):
             heard[name].add(session.text())
         server.wait_for_quiet()
     assert all(len(texts) == 1 for texts in heard.values()), heard
+
+
+def test_a_file_that_is_sent_at_once(speech_server):
+    """Nine minutes of telephone audio, unpaced, by a client with the usual keep-alive of 20 s: it is heard to the end."""
+    clip = speech.joined(*(["jfk.wav"] * 50))
+    mulaw = audioop.lin2ulaw(audioop.ratecv(clip.tobytes(), 2, 1, speech.RATE, 8_000, None)[0], 2)
+    path = listen_path(LINEAR16 | {"encoding": "mulaw", "sample_rate": "8000"})
+
+    async def session() -> list[dict]:
+        url = f"ws://127.0.0.1:{speech_server.port}{path}"
+        async with connect(url, additional_headers=token(speech_server.key), proxy=None) as socket:
+            for offset in range(0, len(mulaw), 8_000):
+                await socket.send(mulaw[offset : offset + 8_000])
+            await socket.send('{"type": "CloseStream"}')
+            return [json.loads(text) async for text in socket]
+
+    messages = asyncio.run(session())
+    assert messages[-1]["type"] == "Metadata"
+    assert messages[-1]["duration"] == pytest.approx(len(mulaw) / 8_000, abs=0.001)
+    assert speech_server.transcript(messages[-1]["request_id"])["audio_ms"] == len(mulaw) // 8
 
 
 def test_a_long_session(speech_server):

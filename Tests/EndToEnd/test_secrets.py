@@ -1,5 +1,7 @@
 """What the server tells about itself: enough to follow a session, and never a secret."""
 
+import pytest
+
 import conftest
 import speech
 from listen import ListenSession, handshake, token
@@ -41,7 +43,12 @@ def test_a_session_can_be_followed_in_the_log(synthetic_server):
         return [one for one in synthetic_server.log_records() if session.request_id in str(one)]
 
     found = wait_until(records, 10, "the session is in the log")
-    assert any("demo" in str(record) or "tenant" in str(record) for record in found)
+    assert {record["message"] for record in found} >= {"session started", "session ended"}
+    tenant = str(synthetic_server.database().query("SELECT tenant_id FROM tenants WHERE name = 'demo'")[0][0])
+    assert {record["tenant_id"] for record in found} == {tenant}
+    assert {record["session_id"] for record in found} == {record["request_id"] for record in found} == {
+        session.request_id
+    }
 
 
 def test_metrics_can_be_scraped(synthetic_server):
@@ -52,8 +59,26 @@ def test_metrics_can_be_scraped(synthetic_server):
     after = counters(synthetic_server.metrics())
     assert after.keys() >= before.keys()
     grown = {name for name in after if after[name] > before.get(name, 0)}
-    assert any("session" in name for name in grown), grown
-    assert any("audio" in name for name in grown), grown
+    assert grown >= {
+        "hansard_sessions_started_total",
+        'hansard_sessions_ended_total{state="completed"}',
+        "hansard_audio_seconds_total",
+        "hansard_audio_messages_total",
+        'hansard_results_total{kind="final"}',
+        "hansard_first_result_seconds_count",
+        "hansard_close_seconds_count",
+        "hansard_claim_seconds_count",
+        "hansard_spool_seconds_count",
+        "hansard_received_bytes_total",
+    }
+    assert after["hansard_audio_seconds_total"] - before["hansard_audio_seconds_total"] == pytest.approx(
+        len(speech.samples("goforward.wav")) / speech.RATE, abs=0.001
+    )
+    now = {name for name in after if not name.split("{")[0].endswith(("_total", "_bucket", "_sum", "_count"))}
+    assert now >= {
+        "hansard_sessions_active", "hansard_loop_stall_seconds", "hansard_spool_bytes", "hansard_settlement_backlog",
+        *(f'hansard_store_reachable{{store="{store}"}}' for store in ("connections", "transcripts", "usage")),
+    }
 
 
 def counters(text: str) -> dict[str, float]:

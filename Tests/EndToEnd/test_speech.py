@@ -130,6 +130,21 @@ def test_other_formats_are_heard(speech_server, form):
     assert speech.word_errors(reference, speech.words(session.text())) <= 1, session.text()
 
 
+def test_a_recording_with_three_channels_apart(speech_server, tmp_path):
+    """A WAV says how many channels it has only when it is there; who says so before gets as many."""
+    clip = speech.samples("goforward.wav")
+    silent = array.array("h", bytes(len(clip) * 2))
+    wav = speech.write_wav(
+        tmp_path / "three.wav", array.array("h", (s for frame in zip(silent, clip, silent) for s in frame)), channels=3
+    )
+    with ListenSession(speech_server, {"model": "nova-3", "multichannel": "true", "channels": "3"}) as session:
+        session.send(wav.read_bytes(), pace=0)
+        session.finish()
+    assert text_of([one for one in session.finals() if one["channel_index"] == [1, 3]]) == (
+        speech.transcripts()["goforward.wav"]
+    )
+
+
 def test_each_channel_is_heard_for_itself(speech_server):
     silent = bytes(len(speech.pcm("goforward.wav")))
     stereo = audioop.add(

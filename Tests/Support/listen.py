@@ -224,7 +224,7 @@ def refusal(answer: Answer, status: int) -> dict:
 class RawSession:
     """A WebSocket connection without a library between the test and the wire."""
 
-    TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+    CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
     def __init__(self, server, parameters=None, receive_buffer: int | None = None):
         self.socket = socket.socket()

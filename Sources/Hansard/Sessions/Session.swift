@@ -12,7 +12,7 @@ public struct Session: Sendable {
         public var idle = Duration.seconds(10)
         /// Text messages that are not of the protocol, before the session is closed.
         public var unknownMessages = 10
-        /// `Finalize` messages without their answer, before reading stops.
+        /// `Finalize` messages without their answer, before more is held back.
         public var pendingFinalizes = 16
         /// How long an engine may have no room, or leave a `Finalize` without its answer, before it counts as failed.
         public var enginePause = Duration.seconds(60)
@@ -36,10 +36,6 @@ public struct Session: Sendable {
         case keep(FinalResult)
         /// Send to the client, if it is still there.
         case send(SessionMessage)
-        /// Stop or resume reading from the client: its own TCP slows it down.
-        case pauseReading
-        /// See `pauseReading`.
-        case resumeReading
         /// Store the transcript, record the usage, give the slot back; then call `settled()`.
         case settle(Ending)
         /// Close the connection.
@@ -50,7 +46,7 @@ public struct Session: Sendable {
     public enum AudioDecision: Sendable {
         /// Decode it, then call `audioAdmitted`.
         case admit
-        /// Keep it until the claim is decided. It is neither forwarded nor metered.
+        /// Keep it until the claim is decided, or until the engine has room again. It is neither forwarded nor metered.
         case hold
         /// The session is ending: it is not heard any more.
         case ignore
@@ -85,10 +81,10 @@ public struct Session: Sendable {
     private var unknownMessages = 0
     private var isEngineOpen = false
     private var pauses: Pauses = []
-    /// When time first passed with reading stopped.
+    /// When time first passed while the client was held back.
     private var pausedAt: ContinuousClock.Instant?
 
-    /// Why reading is stopped.
+    /// Why what the client sends is held back.
     struct Pauses: OptionSet {
         let rawValue: Int
         static let engine = Pauses(rawValue: 1)
@@ -107,8 +103,11 @@ public struct Session: Sendable {
         audio.map { AudioTime(frames: frames, sampleRate: $0.sampleRate) } ?? .zero
     }
 
-    /// Whether what arrives must be held until the claim is decided.
+    /// Whether the claim is not decided yet.
     public var isClaiming: Bool { phase == .claiming }
+    /// Whether what the client sends must be held: the claim is not decided, or the engine has no room. The owner looks
+    /// after each event, and hands over what it held, in order, as soon as this is false.
+    public var isHolding: Bool { phase == .claiming || phase == .live && !pauses.isEmpty }
     /// Whether the session takes audio and messages.
     public var isLive: Bool { phase == .live }
     /// Whether nothing will happen any more.
@@ -116,7 +115,7 @@ public struct Session: Sendable {
 
     // MARK: The claim
 
-    /// The slot is taken. The owner now replays what it held.
+    /// The slot is taken.
     public mutating func claimed(now: ContinuousClock.Instant) -> [Action] {
         guard phase == .claiming else { return [] }
         phase = .live
@@ -137,8 +136,7 @@ public struct Session: Sendable {
     public mutating func audioArrived(now: ContinuousClock.Instant) -> AudioDecision {
         lastHeard = now
         switch phase {
-        case .claiming: return .hold
-        case .live: return .admit
+        case .claiming, .live: return isHolding ? .hold : .admit
         case .finishing, .settling, .ended: return .ignore
         }
     }
@@ -175,8 +173,8 @@ public struct Session: Sendable {
     }
 
     /// The engine's answer to a send.
-    public mutating func engineTook(_ outcome: SendOutcome) -> [Action] {
-        outcome == .backpressure && phase == .live ? pause(.engine) : []
+    public mutating func engineTook(_ outcome: SendOutcome) {
+        if outcome == .backpressure, phase == .live { pauses.insert(.engine) }
     }
 
     /// A text message came from the client.
@@ -260,9 +258,12 @@ public struct Session: Sendable {
         case .progress(let channel, let through):
             return onChannel(channel) { $0.progressed(through, say: $1) }
         case .flushed(let channel):
-            return onChannel(channel) { $0.flushed(say: $1) } + resumeAfterFinalizes()
+            let actions = onChannel(channel) { $0.flushed(say: $1) }
+            if waitingFinalizes < limits.pendingFinalizes { resume(.finalizes) }
+            return actions
         case .capacity:
-            return resume(.engine)
+            resume(.engine)
+            return []
         case .ended:
             return engineEnded()
         case .failed:
@@ -294,7 +295,7 @@ public struct Session: Sendable {
     private mutating func finalize(_ channel: Int?) -> [Action] {
         guard isEngineOpen else {
             // Nothing was sent yet, so nothing is buffered: the acknowledgement is empty and immediate.
-            let count = options.isMultichannel ? expectedChannels : 1
+            let count = options.isMultichannel ? options.source.announcedChannels ?? 1 : 1
             return (0..<count).filter { channel == nil || channel == $0 }.map { index in
                 .send(.result(.emptyFinal(channel: index, of: count, at: .zero, isFromFinalize: true)))
             }
@@ -304,18 +305,11 @@ public struct Session: Sendable {
             channels[index].finalizeAsked()
             actions.append(.flushEngine(channel: index))
         }
-        let waiting = channels.map(\.pendingFinalizes).max() ?? 0
-        return actions + (waiting >= limits.pendingFinalizes ? pause(.finalizes) : [])
+        if waitingFinalizes >= limits.pendingFinalizes { pauses.insert(.finalizes) }
+        return actions
     }
 
-    private var expectedChannels: Int {
-        if case .raw(_, _, let channels) = options.source { channels } else { 1 }
-    }
-
-    private mutating func resumeAfterFinalizes() -> [Action] {
-        let waiting = channels.map(\.pendingFinalizes).max() ?? 0
-        return waiting < limits.pendingFinalizes ? resume(.finalizes) : []
-    }
+    private var waitingFinalizes: Int { channels.map(\.pendingFinalizes).max() ?? 0 }
 
     private mutating func onChannel(
         _ channel: Int, _ event: (inout ChannelTimeline, (Action) -> Void) -> Void
@@ -338,17 +332,9 @@ public struct Session: Sendable {
 
     // MARK: Back-pressure
 
-    private mutating func pause(_ reason: Pauses) -> [Action] {
-        let wasReading = pauses.isEmpty
-        pauses.insert(reason)
-        return wasReading ? [.pauseReading] : []
-    }
-
-    private mutating func resume(_ reason: Pauses) -> [Action] {
-        guard pauses.contains(reason) else { return [] }
+    private mutating func resume(_ reason: Pauses) {
         pauses.remove(reason)
         if pauses.isEmpty { pausedAt = nil }
-        return pauses.isEmpty ? [.resumeReading] : []
     }
 }
 

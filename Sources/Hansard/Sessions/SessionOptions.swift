@@ -2,8 +2,16 @@
 public enum AudioSource: Sendable, Equatable {
     /// Headerless audio as the client describes it. The encoding's name is the wire protocol's.
     case raw(encoding: String, sampleRate: Int, channels: Int)
-    /// The bytes describe themselves (WAV).
-    case container
+    /// The bytes describe themselves (WAV). Before they have, the client may have said how many channels there will be.
+    case container(channels: Int?)
+
+    /// How many channels the audio is said to have, if that was said.
+    public var announcedChannels: Int? {
+        switch self {
+        case .raw(_, _, let channels): channels
+        case .container(let channels): channels
+        }
+    }
 }
 
 /// What a client asked for when it opened its session.
@@ -13,7 +21,7 @@ public struct SessionOptions: Sendable, Equatable {
     /// A BCP 47 tag.
     public var language = "en"
     /// What the client sends.
-    public var source = AudioSource.container
+    public var source = AudioSource.container(channels: nil)
     /// Results for each channel apart.
     public var isMultichannel = false
     /// Interim results are sent.

@@ -201,7 +201,7 @@ extension SpoolRecovery.Unsettled {
             session: began.session, tenant: began.tenant, key: began.key, engine: began.engine, model: began.model,
             language: began.language, tags: began.tags, region: began.region, channels: began.channels,
             audioMilliseconds: heard,
-            connectedMilliseconds: max(heard, Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000)),
+            connectedMilliseconds: max(0, Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000)),
             startedAt: began.startedAt, endedAt: lastSeen)
         var options = SessionOptions()
         options.model = began.model

@@ -92,17 +92,8 @@ struct ListenAcceptor: WebSocketAcceptor {
 }
 
 extension SessionOptions {
-    /// How many channels the audio is said to have; one, unless the client said otherwise.
-    var announcedChannels: Int {
-        if case .raw(_, _, let channels) = source { channels } else { 1 }
-    }
-
     /// How many channels an engine must listen to apart. A WAV says how many it has only later: two are kept.
-    var reservedChannels: Int {
-        guard isMultichannel else { return 1 }
-        if case .raw(_, _, let channels) = source { return channels }
-        return 2
-    }
+    var reservedChannels: Int { isMultichannel ? source.announcedChannels ?? 2 : 1 }
 }
 
 /// The answer to a handshake that is refused: Deepgram's error body and headers, since its SDKs read those.

@@ -11,11 +11,6 @@ import Web
 /// the spool and the stores. Lives on one event loop; nothing here waits, and audio never leaves the loop's thread
 /// before the engine takes it.
 final class ListenConnection: WebSocketHandler {
-    /// A usage checkpoint goes to the spool with each so much audio.
-    static let checkpointInterval = AudioTime.milliseconds(10_000)
-    /// The lease learns of the use with each so much audio.
-    static let renewInterval = AudioTime.milliseconds(60_000)
-
     let id: SessionID
     private let loop: EventLoop
     private let services: ListenServices
@@ -36,15 +31,17 @@ final class ListenConnection: WebSocketHandler {
     private var isSocketFull = false
     private var isFinished = false
     private var hasBegun = false
-    private var checkpointed = AudioTime.zero
-    private var renewed = AudioTime.zero
-    private var meteredMilliseconds: Int64 = 0
+    private var meter = AudioMeter()
     private var firstAudioAt: ContinuousClock.Instant?
     private var hasResult = false
     private var closeAskedAt: ContinuousClock.Instant?
 
-    private var held = HeldInput()
-    private var leftBeforeClaim = Ending.clientGone
+    private var held: HeldInput
+    private var isMessageEmpty = true
+    private var isReleasing = false
+    private var isReadingPaused = false
+    /// How the client left while something of it was still held.
+    private var departure: Ending?
 
     private enum Outgoing {
         case message(SessionMessage)
@@ -65,17 +62,13 @@ final class ListenConnection: WebSocketHandler {
         self.services = services
         self.reservation = reservation
         self.decoder = decoder
+        held = HeldInput(total: services.held)
         openedAt = .now
         records = SessionRecords(
             id: id, caller: caller, engine: engine, options: options, startedAt: startedAt, node: services.node)
         session = Session(options: options, limits: services.sessionLimits, now: openedAt)
         messages = ListenMessages(session: id, startedAt: startedAt, engine: engine, options: options)
-        var logger = services.logger
-        logger[metadataKey: "session_id"] = "\(id)"
-        logger[metadataKey: "request_id"] = "\(id)"
-        logger[metadataKey: "tenant_id"] = "\(caller.tenant.id)"
-        logger[metadataKey: "key_id"] = "\(caller.key.id)"
-        self.logger = logger
+        logger = services.logger(of: id, caller: caller)
     }
 
     private var myself: LoopBound<ListenConnection> { LoopBound(self, on: loop) }
@@ -90,13 +83,14 @@ final class ListenConnection: WebSocketHandler {
     }
 
     func receivedBinary(_ bytes: UnsafeRawBufferPointer, isFirst: Bool, isLast: Bool) {
-        let endsStream = bytes.isEmpty && isFirst && isLast
+        isMessageEmpty = bytes.isEmpty && (isFirst || isMessageEmpty)
+        let endsStream = isMessageEmpty && isLast
+        if isLast { services.metrics.audioMessages.add() }
         switch session.audioArrived(now: .now) {
         case .ignore: break
         case .hold: hold(.audio([UInt8](bytes), endsStream: endsStream), bytes: bytes.count)
         case .admit:
             admit(bytes)
-            if isLast { services.metrics.audioMessages.add() }
             if endsStream { received(.closeStream) }
         }
     }
@@ -104,7 +98,7 @@ final class ListenConnection: WebSocketHandler {
     func receivedText(_ text: UnsafeRawBufferPointer) {
         let message = ClientMessage(json: text)
         if message == .unknown { services.metrics.unknownMessages.add() }
-        if session.isClaiming { hold(.message(message), bytes: text.count) } else { received(message) }
+        if session.isHolding { hold(.message(message), bytes: text.count) } else { received(message) }
     }
 
     func drained() { isSocketFull = false }
@@ -117,14 +111,16 @@ final class ListenConnection: WebSocketHandler {
             case (.violation, 1007): .invalidUTF8
             default: .clientGone
             }
-        if session.isClaiming { leftBeforeClaim = ending }
+        departure = ending
+        // Who says everything and leaves is heard to the end.
+        if !held.isEmpty, session.isHolding { return }
         run(session.clientGone(ending, now: .now))
         if session.isEnded { finish() }
     }
 
     /// Something outside ends the session: a drain, an operator.
     func end(_ ending: Ending) {
-        if session.isClaiming { leftBeforeClaim = ending }
+        if session.isClaiming { departure = departure ?? ending }
         run(session.end(ending, now: .now))
     }
 
@@ -143,7 +139,7 @@ final class ListenConnection: WebSocketHandler {
     private func claimDecided(_ outcome: ClaimOutcome?) {
         guard session.isClaiming else {
             // The client left first. Whatever became of the claim, the slot is given back.
-            if outcome == .claimed || outcome == nil { abandon(leftBeforeClaim) }
+            if outcome == .claimed || outcome == nil { abandon(departure ?? .clientGone) }
             return
         }
         switch outcome {
@@ -153,13 +149,12 @@ final class ListenConnection: WebSocketHandler {
             logger.info(
                 "session started", metadata: ["engine": "\(records.engine.name)", "model": "\(records.options.model)"])
             run(session.claimed(now: .now))
-            releaseHeld()
         case .limitReached(let limit):
             services.limits.reached(records.lease.tenant, limit: limit, now: .now)
             refuse(.concurrency(limit))
         case .superseded: refuse(.storeAway)
         case nil:
-            abandon(.storeAway)
+            abandon(departure ?? .storeAway)
             refuse(.storeAway)
         }
     }
@@ -175,14 +170,23 @@ final class ListenConnection: WebSocketHandler {
         services.settlement.abandon(records.lease, status: status)
     }
 
+    // MARK: The client
+
+    /// Reading goes on while something is held, because pings and closes come behind the audio; it stops, and the client's
+    /// own TCP slows it down, when too much is.
     private func hold(_ piece: HeldInput.Piece, bytes: Int) {
         held.add(piece, bytes: bytes)
-        if held.isFull { socket?.pauseReading() }
+        guard held.isFull, !isReadingPaused else { return }
+        isReadingPaused = true
+        socket?.pauseReading()
     }
 
+    /// Hands over what was held, in order, as long as the session takes it.
     private func releaseHeld() {
-        if held.isFull { socket?.resumeReading() }
-        for piece in held.take() {
+        guard !isReleasing else { return }
+        isReleasing = true
+        defer { isReleasing = false }
+        while !session.isHolding, let piece = held.next() {
             switch piece {
             case .audio(let bytes, let endsStream):
                 if session.audioArrived(now: .now) == .admit { bytes.withUnsafeBytes(admit) }
@@ -190,9 +194,12 @@ final class ListenConnection: WebSocketHandler {
             case .message(let message): received(message)
             }
         }
+        if isReadingPaused, held.hasRoom {
+            isReadingPaused = false
+            socket?.resumeReading()
+        }
+        if let departure, held.isEmpty, !session.isHolding { run(session.clientGone(departure, now: .now)) }
     }
-
-    // MARK: The client
 
     /// The way of an audio chunk: digest, decode, decide, hand to the engine. No task, no hop, no allocation in the
     /// steady state beyond the samples that an engine keeps.
@@ -211,8 +218,8 @@ final class ListenConnection: WebSocketHandler {
         }
         guard !samples.isEmpty, let stream else { return }
         run(session.audioAdmitted(samples.span))
-        meter()
-        run(session.engineTook(stream.send(samples)))
+        metered(meter.heard(session.duration))
+        session.engineTook(stream.send(samples))
     }
 
     private func received(_ message: ClientMessage) {
@@ -227,18 +234,12 @@ final class ListenConnection: WebSocketHandler {
         run(session.received(message, now: .now))
     }
 
-    private func meter() {
-        let duration = session.duration
-        services.metrics.audioMilliseconds.add(Int(duration.milliseconds - meteredMilliseconds))
-        meteredMilliseconds = duration.milliseconds
-        if duration - checkpointed >= Self.checkpointInterval {
-            checkpointed = duration
-            services.spool.append(.usage(id, audioMilliseconds: duration.milliseconds, at: .now))
-        }
-        if duration - renewed >= Self.renewInterval {
-            renewed = duration
+    private func metered(_ step: AudioMeter.Step) {
+        services.metrics.audioMilliseconds.add(step.added)
+        if step.isCheckpoint { services.spool.append(.usage(id, audioMilliseconds: step.total, at: .now)) }
+        if step.isRenewal {
             var lease = records.lease
-            lease.usedMilliseconds = duration.milliseconds
+            lease.usedMilliseconds = step.total
             services.renew(lease, logger: logger)
         }
     }
@@ -260,6 +261,7 @@ final class ListenConnection: WebSocketHandler {
             for action in session.engineSaid(event, now: .now) { perform(action) }
         }
         isRunning = false
+        releaseHeld()
     }
 
     private func engineSaid(_ event: EngineEvent) {
@@ -276,8 +278,6 @@ final class ListenConnection: WebSocketHandler {
         case .cancelEngine: stream?.cancel()
         case .keep(let final): keep(final)
         case .send(let message): put(.message(message))
-        case .pauseReading: socket?.pauseReading()
-        case .resumeReading: socket?.resumeReading()
         case .settle(let ending): put(.settle(ending))
         case .close(let ending): put(.close(ending))
         }
@@ -392,8 +392,9 @@ final class ListenConnection: WebSocketHandler {
         stream?.cancel()
         stream = nil
         reservation.release()
-        _ = held.take()
+        held.drop()
         services.sessions.remove(id)
-        services.limits.freed(records.lease.tenant)
+        // A session that was refused its slot frees none.
+        if hasBegun { services.limits.freed(records.lease.tenant) }
     }
 }

@@ -53,6 +53,16 @@ extension ListenServices {
         }
     }
 
+    /// A log whose lines say which session they are of, and whose it is.
+    func logger(of session: SessionID, caller: Caller) -> Logger {
+        var logger = logger
+        logger[metadataKey: "session_id"] = "\(session)"
+        logger[metadataKey: "request_id"] = "\(session)"
+        logger[metadataKey: "tenant_id"] = "\(caller.tenant.id)"
+        logger[metadataKey: "key_id"] = "\(caller.key.id)"
+        return logger
+    }
+
     /// Why a live session of this caller must end now: its key was disabled, revoked or has expired, or its tenant was
     /// suspended. Read from the snapshot, which is at most a second old.
     func refusal(of caller: Caller, now: Date) -> Ending? {

@@ -122,6 +122,8 @@ struct ListenParameters {
                     field: "sample_rate")
             }
             options.source = .raw(encoding: encoding, sampleRate: sampleRate, channels: channels ?? 1)
+        } else {
+            options.source = .container(channels: channels)
         }
         if options.utteranceEnd != nil, !options.wantsInterim {
             throw HansardError(

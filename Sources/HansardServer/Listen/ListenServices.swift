@@ -19,6 +19,7 @@ struct ListenServices: Sendable {
     let settlement: Settlement
     let spool: Spool
     let metrics: Metrics
+    let held = HeldTotal()
     let limits: RecentLimits
     let sessions: LiveSessions
     let node: NodeIdentity

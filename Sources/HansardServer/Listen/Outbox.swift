@@ -38,33 +38,3 @@ struct Outbox<Item> {
         return waiting.removeFirst().item
     }
 }
-
-/// What a client sent before its slot was claimed, in order.
-struct HeldInput {
-    /// Bytes that may be held: half a minute of mu-law at 8 kHz, 1.3 s of 16-bit stereo at 48 kHz. Beyond, reading stops.
-    static let limit = 256 << 10
-
-    /// One piece of it.
-    enum Piece {
-        case audio([UInt8], endsStream: Bool)
-        case message(ClientMessage)
-    }
-
-    private(set) var pieces: [Piece] = []
-    private var bytes = 0
-
-    /// Whether reading must stop.
-    var isFull: Bool { bytes >= Self.limit }
-
-    /// Adds a piece that took `count` bytes.
-    mutating func add(_ piece: Piece, bytes count: Int) {
-        pieces.append(piece)
-        bytes += count + MemoryLayout<Piece>.size
-    }
-
-    /// Hands the pieces over and is empty.
-    mutating func take() -> [Piece] {
-        defer { self = HeldInput() }
-        return pieces
-    }
-}

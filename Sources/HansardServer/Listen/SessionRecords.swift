@@ -50,7 +50,7 @@ struct SessionRecords {
         let usage = UsageRow(
             session: lease.session, tenant: lease.tenant, key: lease.key, engine: engine.name, model: options.model,
             language: options.language, tags: options.tags, region: lease.region,
-            channels: session.audio?.channels ?? session.options.announcedChannels,
+            channels: session.audio?.channels ?? session.options.source.announcedChannels ?? 1,
             audioMilliseconds: session.duration.milliseconds, connectedMilliseconds: connected.milliseconds,
             startedAt: startedAt, endedAt: endedAt)
         var transcript: Transcript?

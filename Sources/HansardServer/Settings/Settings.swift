@@ -61,7 +61,7 @@ public struct Settings: Sendable {
     /// The folder of PocketSphinx's models.
     public var modelDirectory = "/usr/share/pocketsphinx/model/en-us"
 
-    /// Keys for the codes in tokens and cursors: the first writes, all are accepted. Empty only before `hansard dev` has
+    /// Keys for the codes in access tokens: the first writes, all are accepted. Empty only before `hansard dev` has
     /// made one.
     public var secrets: [Secret] = []
     /// The API's description that is served.

@@ -155,7 +155,7 @@ extension Setting {
             default: "required",
             development: .made("generated once"),
             isSecret: true,
-            "key for the codes in tokens and cursors; two, comma-separated, while rotating"
+            "key for the codes in access tokens; two, comma-separated, while rotating"
         ),
         Setting(
             "HANSARD_OPENAPI",

@@ -34,7 +34,7 @@ final class Spool: Sendable {
     private let fileBytes: Int
     private let syncData: @Sendable (Int32) -> Bool
     private let logger: Logger
-    private let writer = WorkerThread(name: "spool-write")
+    let writer = WorkerThread(name: "spool-write")
     private let syncer = WorkerThread(name: "spool-sync")
     private let state = Locked(State())
 
@@ -55,9 +55,7 @@ final class Spool: Sendable {
             folder: folder, maximumBytes: maximumBytes, fileBytes: min(fileBytes, maximumBytes / 4), sync: sync,
             logger: logger)
         do {
-            try FileManager.default.createDirectory(
-                at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-            try spool.lock()
+            try spool.makeFolder()
             return (spool, try spool.recover())
         } catch {
             spool.close()
@@ -140,6 +138,12 @@ final class Spool: Sendable {
         }
     }
 
+    private func makeFolder() throws {
+        try FileManager.default.createDirectory(
+            at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        try lock()
+    }
+
     /// Two processes with one spool would finish each other's live sessions. The lock goes with the process, however that
     /// ends (https://man7.org/linux/man-pages/man2/flock.2.html).
     private func lock() throws {
@@ -151,7 +155,11 @@ final class Spool: Sendable {
             _ = Foundation.close(descriptor)
             throw HansardError(.unavailable, "another process uses it; give each server a state directory of its own")
         }
-        state.withLock { $0.lock = descriptor }
+        let former = state.withLock { state in
+            defer { state.lock = descriptor }
+            return state.lock
+        }
+        if let former { _ = Foundation.close(former) }
     }
 
     // MARK: The writer's thread
@@ -222,6 +230,7 @@ final class Spool: Sendable {
             return state.index
         }
         let url = url(of: index)
+        if !FileManager.default.fileExists(atPath: folder.path) { try makeFolder() }
         guard FileManager.default.createFile(atPath: url.path, contents: nil, attributes: [.posixPermissions: 0o600])
         else {
             throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: url.path])

@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Postgres
@@ -173,5 +174,26 @@ import Web
             #expect(!page.contains(secret))
         }
         await fixture.close()
+    }
+
+    /// A final that a client has read is in the transcript whatever happens to the node: it is written first.
+    @Test func noFinalIsSentBeforeTheSpoolHasIt() async throws {
+        try await ApplicationFixture.run { fixture, application in
+            let client = try await fixture.connect(to: application)
+            try await client.opened()
+            try await client.send(seconds: 1)
+            try await client.wait("an interim") { !$0.texts.isEmpty }
+            let disk = DispatchSemaphore(value: 0)
+            application.parts.services.spool.writer.execute { disk.wait() }
+            defer { disk.signal() }
+            try await client.send(seconds: 5)
+            let metrics = application.parts.services.metrics
+            try await eventually("the audio is heard") { metrics.audioMilliseconds.value == 6_000 }
+            // Long enough for what would be sent at once.
+            try await Task.sleep(for: .milliseconds(300))
+            #expect(client.finals == [])
+            disk.signal()
+            try await client.wait("a final") { $0.texts.contains { $0.contains("\"is_final\":true") } }
+        }
     }
 }

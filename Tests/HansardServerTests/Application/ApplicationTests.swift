@@ -262,4 +262,52 @@ import Web
             #expect(try await fixture.connections.status(of: session(of: client))?.state == .failed)
         }
     }
+
+    /// A node that has just seen a limit reached refuses at the handshake, where a client is told when to come again.
+    @Test func aLimitThatWasJustReachedIsRefusedAtTheHandshake() async throws {
+        try await ApplicationFixture.run(limit: 1) { fixture, application in
+            let first = try await fixture.connect(to: application)
+            try await first.opened()
+            try await first.send(seconds: 1)
+            try await first.wait("an interim") { !$0.texts.isEmpty }
+            // Within a second of a refusal after the 101; on a machine that stalls for longer, the next try.
+            var refusal: WebSocketConnectError?
+            for _ in 0..<10 where refusal == nil {
+                let second = try await fixture.connect(to: application)
+                try await second.wait("a refusal") { $0.refusal != nil || $0.closure != nil }
+                #expect([nil, 1008].contains(second.now.closure?.code))
+                refusal = second.now.refusal
+            }
+            #expect(refusal?.kind == .refused(status: 429))
+            try await first.send(text: #"{"type":"CloseStream"}"#)
+            _ = try await first.closed()
+            // Its end makes room at once.
+            let next = try await fixture.connect(to: application)
+            try await next.opened()
+            try await next.send(seconds: 1)
+            try await next.wait("an interim") { !$0.texts.isEmpty }
+        }
+    }
+
+    /// What a client has said before it left counts, also if its slot was not decided by then.
+    @Test func whoSaysEverythingAndLeavesIsHeardToTheEnd() async throws {
+        try await ApplicationFixture.run { fixture, application in
+            let id = try await fixture.pool.transaction { connection in
+                try await connection.query("LOCK TABLE leases IN ACCESS EXCLUSIVE MODE")
+                let client = try await fixture.connect(to: application)
+                try await client.opened()
+                try await client.send(seconds: 6)
+                try await client.send(text: #"{"type":"CloseStream"}"#)
+                try await client.close()
+                _ = try await client.closed()
+                return try #require(application.parts.services.sessions.identifiers.first)
+            }
+            try await eventually("it is settled") { try await fixture.connections.status(of: id) != nil }
+            let status = try await fixture.connections.status(of: id)
+            #expect(status?.state == .completed)
+            #expect(status?.audioMilliseconds == 6_000)
+            #expect(status?.finals == 2)
+            #expect(try await fixture.get("/v1/transcripts/\(id)", from: application).status == 200)
+        }
+    }
 }

@@ -72,6 +72,9 @@ final class ListenClient: Sendable {
         }
     }
 
+    /// Begins the closing handshake.
+    func close() async throws { try await onSocket { $0.close(code: 1000, reason: "") } }
+
     /// Goes away without a word.
     func vanish() async throws { try await onSocket { $0.terminate() } }
 

@@ -28,7 +28,7 @@ import Web
         let options = try options("")
         #expect(options.model == "general")
         #expect(options.language == "en")
-        #expect(options.source == .container)
+        #expect(options.source == .container(channels: nil))
         #expect(options.endpointing == .milliseconds(10))
         #expect(options.utteranceEnd == nil)
         #expect(!options.isMultichannel && !options.wantsInterim && !options.wantsSpeechStarted)
@@ -124,7 +124,7 @@ import Web
         #expect(refusal("interim_results=true&utterance_end_ms=1000") == nil)
         #expect(refusal("utterance_end_ms=1000&interim_results=true") == nil)
         // Without an encoding the container says what it is.
-        #expect(try options("sample_rate=16000&channels=2").source == .container)
+        #expect(try options("sample_rate=16000&channels=2").source == .container(channels: 2))
     }
 
     @Test func channelsApartAreLimitedByTheEngine() throws {

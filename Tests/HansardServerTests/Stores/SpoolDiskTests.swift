@@ -103,16 +103,18 @@ import Testing
         spool.close()
     }
 
-    /// No new file can be made: the folder is gone for a while.
+    /// No new file can be made: something else is in the folder's place for a while.
     @Test func aRefusedWriteIsToldAndLaterOnesGoOn() async throws {
         let (spool, _) = try fixture.open(fileBytes: 1)
         #expect(await spool.appended(began(1)))
         let away = fixture.folder.url.appendingPathExtension("away")
         try FileManager.default.moveItem(at: fixture.folder.url, to: away)
+        #expect(FileManager.default.createFile(atPath: fixture.folder.url.path, contents: nil))
         #expect(await !spool.appended(began(2)))
         #expect(await !spool.appendDurably(began(3)))
         #expect(spool.failures == 2)
         #expect(spool.unsettledSessions == 1, "what was not written is not waited for")
+        try FileManager.default.removeItem(at: fixture.folder.url)
         try FileManager.default.moveItem(at: away, to: fixture.folder.url)
         #expect(await spool.appended(began(4)))
         #expect(await spool.appendDurably(.final(Sample.session(1), Sample.final(0))))

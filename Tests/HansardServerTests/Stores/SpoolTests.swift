@@ -253,4 +253,19 @@ extension Spool {
         #expect(await !spool.appended(began(1)))
         #expect(await !spool.appendDurably(began(1)))
     }
+
+    /// Somebody clears a state folder under a running node: what comes next has a folder again, locked as before.
+    @Test func aDeletedFolderIsMadeAgain() async throws {
+        let (spool, _) = try fixture.open()
+        #expect(await spool.appendDurably(.began(Sample.began(Sample.session(1), holder: epoch))))
+        try FileManager.default.removeItem(at: fixture.folder.url)
+        // The first record still goes to the file that is gone; its sync finds out.
+        _ = await spool.appendDurably(.settled(Sample.session(1)))
+        #expect(await spool.appendDurably(.began(Sample.began(Sample.session(2), holder: epoch))))
+        #expect(throws: HansardError.self, "the lock is on the new folder") { try fixture.open() }
+        spool.close()
+        let (again, recovery) = try fixture.open()
+        #expect(recovery.sessions.map(\.began.session) == [Sample.session(2)])
+        again.close()
+    }
 }

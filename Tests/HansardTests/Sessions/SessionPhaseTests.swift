@@ -61,9 +61,9 @@ import Testing
             $0 { $0.audioDescribed(sampleRate: 16_000, channels: 1) }
         },
         Row("audio admitted", ["", "", "", "", "", ""]) { $0.silence(milliseconds: 10) },
-        Row("engine took it", ["", "", "", "", "", ""]) { $0 { $0.engineTook(.sent) } },
-        Row("engine is busy", ["", "pause", "pause", "", "", ""]) { $0 { $0.engineTook(.backpressure) } },
-        Row("engine dropped it", ["", "", "", "", "", ""]) { $0 { $0.engineTook(.dropped) } },
+        Row("engine took it", ["", "", "", "", "", ""]) { $0.engineTook(.sent) },
+        Row("engine is busy", ["", "", "", "", "", ""]) { $0.engineTook(.backpressure) },
+        Row("engine dropped it", ["", "", "", "", "", ""]) { $0.engineTook(.dropped) },
         Row("KeepAlive", ["", "", "", "", "", ""]) { $0.received(.keepAlive) },
         Row("Finalize", ["", "ack 0/1 0.0-0.0", "flush 0", "", "", ""]) { $0.received(.finalize(channel: nil)) },
         Row("Finalize of channel 0", ["", "ack 0/1 0.0-0.0", "flush 0", "", "", ""]) {
@@ -141,6 +141,16 @@ import Testing
             return "\(run.session.audioArrived(now: run.now))"
         }
         #expect(decisions == ["hold", "admit", "admit", "ignore", "ignore", "ignore"])
+    }
+
+    @Test func audioIsHeldWhileTheEngineHasNoRoom() {
+        let decisions = Place.allCases.map { place in
+            var run = Self.run(at: place)
+            run.engineTook(.backpressure)
+            #expect(run.session.isHolding == ([.claiming, .waitingForAudio, .listening] as [Place]).contains(place))
+            return "\(run.session.audioArrived(now: run.now))"
+        }
+        #expect(decisions == ["hold", "hold", "hold", "ignore", "ignore", "ignore"])
     }
 
     @Test func thePublicPredicatesFollowThePhase() {

@@ -281,26 +281,46 @@ import Testing
 
     // MARK: Back-pressure
 
-    @Test func readingStopsOnceAndResumesOnce() {
+    @Test func inputIsHeldUntilTheEngineHasRoom() {
         var run = SessionRun.live()
-        #expect(run({ $0.engineTook(.backpressure) }).trace == ["pause"])
-        #expect(run({ $0.engineTook(.backpressure) }).isEmpty)
-        #expect(run.engine(.capacity).trace == ["resume"])
-        #expect(run.engine(.capacity).isEmpty)
+        #expect(!run.session.isHolding)
+        run.engineTook(.backpressure)
+        run.engineTook(.backpressure)
+        #expect(run.session.isHolding)
+        run.engineTook(.sent)
+        #expect(run.session.isHolding, "only the engine's own word counts")
+        run.engine(.capacity)
+        #expect(!run.session.isHolding)
+        run.engine(.capacity)
+        #expect(!run.session.isHolding)
     }
 
-    @Test func tooManyUnansweredFinalizesStopReading() {
+    @Test func tooManyUnansweredFinalizesHoldTheInput() {
         var run = SessionRun.live()
-        for _ in 0..<15 { #expect(run.received(.finalize(channel: nil)).trace == ["flush 0"]) }
-        #expect(run.received(.finalize(channel: nil)).trace == ["flush 0", "pause"])
-        #expect(run.engine(.flushed(channel: 0)).trace == ["ack 0/1 0.0-0.0", "resume"])
+        for _ in 0..<15 {
+            #expect(run.received(.finalize(channel: nil)).trace == ["flush 0"])
+            #expect(!run.session.isHolding)
+        }
+        #expect(run.received(.finalize(channel: nil)).trace == ["flush 0"])
+        #expect(run.session.isHolding)
+        #expect(run.engine(.flushed(channel: 0)).trace == ["ack 0/1 0.0-0.0"])
+        #expect(!run.session.isHolding)
     }
 
-    @Test func bothReasonsMustBeGoneBeforeReadingResumes() {
+    @Test func bothReasonsMustBeGoneBeforeInputIsReleased() {
         var run = SessionRun.live()
         for _ in 0..<16 { run.received(.finalize(channel: nil)) }
-        #expect(run({ $0.engineTook(.backpressure) }).isEmpty)
+        run.engineTook(.backpressure)
         #expect(run.engine(.flushed(channel: 0)).trace == ["ack 0/1 0.0-0.0"])
-        #expect(run.engine(.capacity).trace == ["resume"])
+        #expect(run.session.isHolding)
+        run.engine(.capacity)
+        #expect(!run.session.isHolding)
+    }
+
+    @Test func anEndingSessionHoldsNothing() {
+        var run = SessionRun.live()
+        run.engineTook(.backpressure)
+        _ = run.end(.terminated)
+        #expect(!run.session.isHolding)
     }
 }

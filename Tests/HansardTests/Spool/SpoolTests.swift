@@ -192,7 +192,7 @@ import Testing
         #expect(transcript.results.map(\.transcript) == ["go", "on"])
         #expect(transcript.audioMilliseconds == 3_000, "a final proves that its audio was heard")
         #expect(end.usage.audioMilliseconds == 3_000, "it is fresher than the last checkpoint")
-        #expect(end.usage.connectedMilliseconds == 3_000)
+        #expect(end.usage.connectedMilliseconds == 2_000, "as far as is known; audio may come faster than time")
         #expect(end.usage.endedAt == Self.id.startedAt + 2 && transcript.endedAt == end.usage.endedAt)
     }
 }

@@ -10,8 +10,6 @@ extension Session.Action {
         case .cancelEngine: "cancel"
         case .keep(let final): "keep \(final.sequence) '\(final.transcript)'"
         case .send(let message): message.trace
-        case .pauseReading: "pause"
-        case .resumeReading: "resume"
         case .settle(let ending): "settle \(ending.state)"
         case .close(let ending): "close \(ending.code)"
         }
@@ -95,6 +93,12 @@ struct SessionRun {
 
     @discardableResult mutating func engine(_ event: EngineEvent) -> [Session.Action] {
         self { [now] in $0.engineSaid(event, now: now) }
+    }
+
+    /// Decides nothing that is to be done: it shows in `isHolding`.
+    @discardableResult mutating func engineTook(_ outcome: SendOutcome) -> [Session.Action] {
+        session.engineTook(outcome)
+        return []
     }
 
     @discardableResult mutating func end(_ ending: Ending) -> [Session.Action] {
