@@ -28,7 +28,7 @@ run: packages ## Builds the release binary and starts everything on this machine
 
 test: lint test-swift test-clients ## Lint, unit tests, the SDKs and the end-to-end suite on the debug binary
 
-test-swift: packages
+test-swift: packages venv
 	swift build --build-tests
 	swift test --disable-xctest --skip-build
 

@@ -1,7 +1,9 @@
 public import FoundationEssentials
 
 /// Who signs.
-public struct AWSCredentials: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible {
+public struct AWSCredentials: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible,
+    CustomReflectable
+{
     /// Public: it is part of every signature.
     public var accessKeyID: String
     /// Never sent and never logged.
@@ -23,4 +25,6 @@ public struct AWSCredentials: Sendable, Equatable, CustomStringConvertible, Cust
     public var description: String { "AWSCredentials(\(accessKeyID))" }
     /// Without the secrets.
     public var debugDescription: String { description }
+    /// Without the secrets: `dump` and what tests print of a failure read it.
+    public var customMirror: Mirror { Mirror(self, children: ["accessKeyID": accessKeyID]) }
 }
