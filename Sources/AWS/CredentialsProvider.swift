@@ -71,6 +71,7 @@ public actor CredentialsProvider {
         for source in sources {
             do {
                 let credentials = try await source.load()
+                if let flaw = credentials.flaw { throw CredentialsFailure.failed(flaw) }
                 guard let end = credentials.expiration, end <= clock.now else { return credentials }
                 throw CredentialsFailure.failed("its credentials ended at \(SigningTime(end).timestamp)")
             } catch {
