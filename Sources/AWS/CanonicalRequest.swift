@@ -142,19 +142,31 @@ struct CanonicalRequest {
 
     /// Without white space at the ends, and with one space for white space within.
     private static func appendCollapsed(_ value: String, to result: inout [UInt8]) {
-        var isFirst = true
-        var hadSpace = false
-        for byte in value.utf8 {
-            if byte == UInt8(ascii: " ") || (0x09...0x0D).contains(byte) {
-                hadSpace = true
-                continue
+        var value = value
+        value.withUTF8 { bytes in
+            guard needsCollapsing(bytes) else {
+                // Nearly all values, and session tokens are long.
+                result += bytes
+                return
             }
-            if hadSpace, !isFirst { result.append(UInt8(ascii: " ")) }
-            result.append(byte)
-            isFirst = false
-            hadSpace = false
+            for word in bytes.split(whereSeparator: isSpace).enumerated() {
+                if word.offset > 0 { result.append(UInt8(ascii: " ")) }
+                result += word.element
+            }
         }
     }
+
+    private static func needsCollapsing(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        // As if a space went before, and another one came behind.
+        var previous = UInt8(ascii: " ")
+        for byte in bytes {
+            if isSpace(byte), byte != UInt8(ascii: " ") || previous == UInt8(ascii: " ") { return true }
+            previous = byte
+        }
+        return previous == UInt8(ascii: " ") && !bytes.isEmpty
+    }
+
+    private static func isSpace(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || (0x09...0x0D).contains(byte) }
 
     /// The `Host` that is sent to an origin: without the scheme's own port.
     static func host(of origin: String) -> String {
