@@ -91,7 +91,7 @@ private actor Gate {
     }
 }
 
-@Suite struct CredentialsProviderTests {
+@Suite(.timeLimit(.minutes(1))) struct CredentialsProviderTests {
     private func provider(_ sources: [any CredentialsSource], _ machine: ManualClock = ManualClock())
         -> CredentialsProvider
     {
