@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BUILD_PACKAGES := libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libpq-dev libssl-dev libcurl4-openssl-dev \
 	libpocketsphinx-dev pocketsphinx-en-us libspeexdsp-dev postgresql-15 pkg-config
-TEST_PACKAGES := pocketsphinx python3-venv gcc libc6-dev
+TEST_PACKAGES := pocketsphinx python3-venv gcc libc6-dev valgrind
 SDK_VERSIONS := 4.8.1 5.3.0 6.0.1 7.17.0
 SWIFT_SOURCES := Package.swift Sources Tests
 SCRIPTS := .ci/run .ci/install-packages .ci/make-venv
@@ -28,7 +28,7 @@ run: packages ## Builds the release binary and starts everything on this machine
 
 test: lint test-swift test-clients ## Lint, unit tests, the SDKs and the end-to-end suite on the debug binary
 
-test-swift: packages
+test-swift: packages venv
 	swift build --build-tests
 	swift test --disable-xctest --skip-build
 
@@ -40,7 +40,7 @@ prove: test ## The tests, and then the long checks
 
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
 	swift build -c release --product hansard
-	for part in local_engine latency gateway; do \
+	for part in local_engine latency gateway signing; do \
 		PYTHONPATH=Tests/Support .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
 
 format: ## Formats the Swift sources in place

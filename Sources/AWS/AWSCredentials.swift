@@ -1,7 +1,9 @@
 public import FoundationEssentials
 
 /// Who signs.
-public struct AWSCredentials: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible {
+public struct AWSCredentials: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible,
+    CustomReflectable
+{
     /// Public: it is part of every signature.
     public var accessKeyID: String
     /// Never sent and never logged.
@@ -23,4 +25,18 @@ public struct AWSCredentials: Sendable, Equatable, CustomStringConvertible, Cust
     public var description: String { "AWSCredentials(\(accessKeyID))" }
     /// Without the secrets.
     public var debugDescription: String { description }
+    /// Without the secrets: `dump` and what tests print of a failure read it.
+    public var customMirror: Mirror { Mirror(self, children: ["accessKeyID": accessKeyID]) }
+
+    /// What keeps them from being sent: characters that keys and tokens do not have, such as line breaks of a careless copy.
+    var flaw: String? {
+        let parts = [
+            ("access key ID", accessKeyID), ("secret access key", secretAccessKey), ("session token", sessionToken),
+        ]
+        return parts.lazy.compactMap { name, value in
+            value.map {
+                $0.isVisibleASCII ? nil : "its \(name) holds spaces, line breaks or characters that are not ASCII"
+            }
+        }.first { $0 != nil } ?? nil
+    }
 }
