@@ -20,7 +20,19 @@ typedef size_t (*ccurl_data_callback)(char *data, size_t size, size_t count, voi
 static inline CURLcode ccurl_set_callback(CURL *easy, CURLoption option, ccurl_data_callback callback) {
     return curl_easy_setopt(easy, option, callback);
 }
+typedef int (*ccurl_prerequest_callback)(
+    void *context, char *peer, char *local, int peer_port, int local_port);
+static inline CURLcode ccurl_set_prerequest(CURL *easy, ccurl_prerequest_callback callback) {
+    return curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, callback);
+}
+typedef int (*ccurl_socket_callback)(void *context, curl_socket_t descriptor, curlsocktype purpose);
+static inline CURLcode ccurl_set_socket_callback(CURL *easy, ccurl_socket_callback callback) {
+    return curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, callback);
+}
 static inline CURLcode ccurl_get_long(CURL *easy, CURLINFO info, long *value) {
+    return curl_easy_getinfo(easy, info, value);
+}
+static inline CURLcode ccurl_get_offset(CURL *easy, CURLINFO info, curl_off_t *value) {
     return curl_easy_getinfo(easy, info, value);
 }
 static inline CURLcode ccurl_get_pointer(CURL *easy, CURLINFO info, char **value) {
