@@ -127,6 +127,21 @@ import Testing
         }
     }
 
+    @Test(arguments: conformers) func whatIsDeletedIsGone(_ conformer: Conformer) async throws {
+        try await with(conformer) { store in
+            for number in 1...3 { _ = try await store.put(Sample.transcript(Sample.session(number))) }
+            try await store.delete(Sample.session(2), tenant: Sample.otherTenant)
+            #expect(try await store.get(Sample.session(2), tenant: Sample.tenant) != nil, "not another tenant's")
+            for _ in 0..<2 { try await store.delete(Sample.session(2), tenant: Sample.tenant) }
+            #expect(try await store.get(Sample.session(2), tenant: Sample.tenant) == nil)
+            #expect(
+                try await store.list(tenant: Sample.tenant, before: nil, limit: 100).map(\.session)
+                    == [3, 1].map { Sample.session($0) })
+            _ = try await store.put(Sample.transcript(Sample.session(2)))
+            #expect(try await store.get(Sample.session(2), tenant: Sample.tenant) != nil)
+        }
+    }
+
     @Test(arguments: conformers) func aWorkingStoreIsHealthy(_ conformer: Conformer) async throws {
         try await with(conformer) { try await $0.checkHealth() }
     }
