@@ -18,7 +18,14 @@ import Testing
             return (FolderTranscriptStore(folder: folder.url.appending(path: "transcripts")), folder)
         },
         Conformer(testDescription: "memory") { (MemoryTranscriptStore(), try TestFolder()) },
+        Conformer(testDescription: "S3 in memory") { (try s3(pageLimit: 1_000), try TestFolder()) },
+        Conformer(testDescription: "S3 in memory, small pages") { (try s3(pageLimit: 3), try TestFolder()) },
     ]
+
+    private static func s3(pageLimit: Int) throws -> S3TranscriptStore {
+        let location = try #require(S3MemoryBucket.location)
+        return S3TranscriptStore(s3: S3MemoryBucket(pageLimit: pageLimit).s3(), location: location)
+    }
 
     private func with(_ conformer: Conformer, _ body: (any TranscriptStore) async throws -> Void) async throws {
         let (store, folder) = try conformer.make()
@@ -139,6 +146,14 @@ import Testing
                     == [3, 1].map { Sample.session($0) })
             _ = try await store.put(Sample.transcript(Sample.session(2)))
             #expect(try await store.get(Sample.session(2), tenant: Sample.tenant) != nil)
+        }
+    }
+
+    @Test(arguments: conformers) func anAddressIsOfTheSession(_ conformer: Conformer) async throws {
+        try await with(conformer) { store in
+            let session = Sample.session(1)
+            let url = try await store.downloadURL(of: session, tenant: Sample.tenant, validFor: .seconds(60))
+            #expect(url?.contains(S3TranscriptStore.objectName(session, tenant: Sample.tenant)) ?? true)
         }
     }
 
