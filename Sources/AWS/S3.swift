@@ -49,10 +49,12 @@ public struct S3: Sendable {
         /// ones.
         public var partBytes = 8 << 20
         /// Bytes of an object that is read.
-        public var largestObject = 256 << 20
-        /// How long a call may take beside the time for its bytes.
+        public var largestObject = 128 << 20
+        /// How long reading an object may take, whose size is not known before.
+        public var readTime = Duration.seconds(30)
+        /// How long another call may take beside the time for what it sends.
         public var callTime = Duration.seconds(5)
-        /// The least speed in bytes per second, from which the time for a call's bytes follows.
+        /// The least speed in bytes per second, from which the time for what a call sends follows.
         public var slowestTransfer = 256 << 10
         /// How long joining the parts may take; S3 says minutes.
         public var completionTime = Duration.seconds(60)
@@ -118,7 +120,7 @@ public struct S3: Sendable {
         do {
             let response = try await call(
                 "GetObject", "GET", key: key, headers: [TransferHeader("x-amz-checksum-mode", "ENABLED")],
-                transferred: limits.largestObject, maximumResponseBytes: limits.largestObject)
+                maximumResponseBytes: limits.largestObject, time: limits.readTime)
             // That of an object in parts is a digest of digests, and ends with their number.
             if let stored = response.header(Self.checksumName), !stored.contains("-"),
                 stored != Self.checksum(of: response.body).value
@@ -196,15 +198,14 @@ public struct S3: Sendable {
     ///
     /// - Parameters:
     ///   - key: nil is the bucket itself.
-    ///   - transferred: bytes that the call may move, which lengthen its time.
-    ///   - time: in place of the time that follows from the bytes.
+    ///   - time: in place of the time that follows from the body.
     func call(
         _ operation: String, _ method: String, key: String?, query: [(String, String)] = [],
-        headers: [TransferHeader] = [], body: [UInt8] = [], transferred: Int = 0,
-        maximumResponseBytes: Int = 16 << 20, time: Duration? = nil
+        headers: [TransferHeader] = [], body: [UInt8] = [], maximumResponseBytes: Int = 16 << 20,
+        time: Duration? = nil
     ) async throws -> TransferResponse {
         var transfer = request(method, key: key, query: query, headers: headers, body: body)
-        let seconds = Double(max(body.count, transferred)) / Double(limits.slowestTransfer)
+        let seconds = Double(body.count) / Double(limits.slowestTransfer)
         transfer.timeout = time ?? limits.callTime + .seconds(seconds)
         transfer.maximumResponseBytes = maximumResponseBytes
         let response = try await caller.call(
