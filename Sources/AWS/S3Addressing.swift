@@ -40,29 +40,12 @@ public enum S3Addressing: String, Sendable, CaseIterable {
     }
 }
 
-/// S3's way to write keys into addresses: each byte but the unreserved ones (RFC 3986 section 2.3) as `%XX`, once.
+/// Keys in addresses: encoded once, and in lists as `encoding-type=url` writes them.
 enum S3Encoding {
-    static func path(_ key: String) -> String { encode(key, keepsSlashes: true) }
+    static func path(_ key: String) -> String { PercentEncoding.encode(key, keepsSlashes: true) }
 
     static func query(_ items: [(String, String)]) -> String {
-        items.map { "\(encode($0, keepsSlashes: false))=\(encode($1, keepsSlashes: false))" }.joined(separator: "&")
-    }
-
-    private static func encode(_ text: String, keepsSlashes: Bool) -> String {
-        let digits = Array("0123456789ABCDEF".utf8)
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(text.utf8.count)
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                bytes.append(byte)
-            case UInt8(ascii: "/") where keepsSlashes: bytes.append(byte)
-            default: bytes += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
+        items.map { "\(PercentEncoding.encode($0))=\(PercentEncoding.encode($1))" }.joined(separator: "&")
     }
 
     /// What `encoding-type=url` made of a key: `%XX`, and `+` for a space. Nil if it is not that.
