@@ -12,15 +12,16 @@ import Testing
         let make: @Sendable () throws -> (any TranscriptStore, TestFolder)
     }
 
-    static let conformers = [
-        Conformer(testDescription: "folder") {
-            let folder = try TestFolder()
-            return (FolderTranscriptStore(folder: folder.url.appending(path: "transcripts")), folder)
-        },
-        Conformer(testDescription: "memory") { (MemoryTranscriptStore(), try TestFolder()) },
-        Conformer(testDescription: "S3 in memory") { (try s3(pageLimit: 1_000), try TestFolder()) },
-        Conformer(testDescription: "S3 in memory, small pages") { (try s3(pageLimit: 3), try TestFolder()) },
-    ]
+    static let conformers =
+        [
+            Conformer(testDescription: "folder") {
+                let folder = try TestFolder()
+                return (FolderTranscriptStore(folder: folder.url.appending(path: "transcripts")), folder)
+            },
+            Conformer(testDescription: "memory") { (MemoryTranscriptStore(), try TestFolder()) },
+            Conformer(testDescription: "S3 in memory") { (try s3(pageLimit: 1_000), try TestFolder()) },
+            Conformer(testDescription: "S3 in memory, small pages") { (try s3(pageLimit: 3), try TestFolder()) },
+        ] + S3TestEndpoint.conformers
 
     private static func s3(pageLimit: Int) throws -> S3TranscriptStore {
         let location = try #require(S3MemoryBucket.location)
