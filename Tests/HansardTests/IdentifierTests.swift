@@ -74,6 +74,7 @@ import Testing
         func put(_ transcript: Transcript) async throws -> String { "" }
         func get(_ session: SessionID, tenant: TenantID) async throws -> Transcript? { nil }
         func list(tenant: TenantID, before: SessionID?, limit: Int) async throws -> [TranscriptEntry] { [] }
+        func delete(_ session: SessionID, tenant: TenantID) async throws {}
         func checkHealth() async throws {}
     }
 

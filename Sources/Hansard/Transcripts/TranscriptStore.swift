@@ -35,11 +35,21 @@ public protocol TranscriptStore: Sendable {
     ///   - before: the last entry of the page before; nil begins at the newest.
     ///   - limit: 1...100.
     func list(tenant: TenantID, before: SessionID?, limit: Int) async throws -> [TranscriptEntry]
+    /// Removes a transcript for good. That there is none is no error.
+    func delete(_ session: SessionID, tenant: TenantID) async throws
+    /// An address from which anyone who has it can read the stored document until the time is over; nil if the store gives
+    /// out none. Whether there is such a transcript is not looked at.
+    ///
+    /// - Parameter validFor: 1 second to 7 days.
+    func downloadURL(of session: SessionID, tenant: TenantID, validFor: Duration) async throws -> String?
     /// Whether the store can be reached and written to.
     func checkHealth() async throws
 }
 
 extension TranscriptStore {
+    /// None: what most stores give out.
+    public func downloadURL(of session: SessionID, tenant: TenantID, validFor: Duration) async throws -> String? { nil }
+
     /// The object's name below the store's root: `<tenant>/<yyyy>/<mm>/<dd>/<session>.json`, by the session's start in UTC.
     public static func objectName(_ session: SessionID, tenant: TenantID) -> String {
         "\(tenant)/\(dayPath(of: session.startedAt))/\(session).json"

@@ -37,6 +37,18 @@ final class FolderTranscriptStore: TranscriptStore {
         return try await onThread { try Self.list(root, before: before, limit: limit) }
     }
 
+    func delete(_ session: SessionID, tenant: TenantID) async throws {
+        let file = folder.appending(path: Self.objectName(session, tenant: tenant))
+        try await onThread {
+            do {
+                try FileManager.default.removeItem(at: file)
+                try Self.sync(file.deletingLastPathComponent())
+            } catch CocoaError.fileNoSuchFile {
+                return
+            }
+        }
+    }
+
     func checkHealth() async throws {
         try await onThread { [folder] in
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -74,13 +86,18 @@ final class FolderTranscriptStore: TranscriptStore {
             guard rename(temporary.path, file.path) == 0 else {
                 throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: file.path])
             }
-            let folder = try FileHandle(forReadingFrom: day)
-            _ = fsync(folder.fileDescriptor)
-            try folder.close()
+            try sync(day)
         } catch {
             try? FileManager.default.removeItem(at: temporary)
             throw error
         }
+    }
+
+    /// Makes durable which names a folder holds.
+    private static func sync(_ folder: URL) throws {
+        let handle = try FileHandle(forReadingFrom: folder)
+        _ = fsync(handle.fileDescriptor)
+        try handle.close()
     }
 
     /// Walks years, months and days from the newest until the page is full.

@@ -12,13 +12,21 @@ import Testing
         let make: @Sendable () throws -> (any TranscriptStore, TestFolder)
     }
 
-    static let conformers = [
-        Conformer(testDescription: "folder") {
-            let folder = try TestFolder()
-            return (FolderTranscriptStore(folder: folder.url.appending(path: "transcripts")), folder)
-        },
-        Conformer(testDescription: "memory") { (MemoryTranscriptStore(), try TestFolder()) },
-    ]
+    static let conformers =
+        [
+            Conformer(testDescription: "folder") {
+                let folder = try TestFolder()
+                return (FolderTranscriptStore(folder: folder.url.appending(path: "transcripts")), folder)
+            },
+            Conformer(testDescription: "memory") { (MemoryTranscriptStore(), try TestFolder()) },
+            Conformer(testDescription: "S3 in memory") { (try s3(pageLimit: 1_000), try TestFolder()) },
+            Conformer(testDescription: "S3 in memory, small pages") { (try s3(pageLimit: 3), try TestFolder()) },
+        ] + S3TestEndpoint.conformers
+
+    private static func s3(pageLimit: Int) throws -> S3TranscriptStore {
+        let location = try #require(S3MemoryBucket.location)
+        return S3TranscriptStore(s3: S3MemoryBucket(pageLimit: pageLimit).s3(), location: location)
+    }
 
     private func with(_ conformer: Conformer, _ body: (any TranscriptStore) async throws -> Void) async throws {
         let (store, folder) = try conformer.make()
@@ -124,6 +132,29 @@ import Testing
                 try await group.waitForAll()
             }
             #expect(try await store.list(tenant: Sample.tenant, before: nil, limit: 100).count == 20)
+        }
+    }
+
+    @Test(arguments: conformers) func whatIsDeletedIsGone(_ conformer: Conformer) async throws {
+        try await with(conformer) { store in
+            for number in 1...3 { _ = try await store.put(Sample.transcript(Sample.session(number))) }
+            try await store.delete(Sample.session(2), tenant: Sample.otherTenant)
+            #expect(try await store.get(Sample.session(2), tenant: Sample.tenant) != nil, "not another tenant's")
+            for _ in 0..<2 { try await store.delete(Sample.session(2), tenant: Sample.tenant) }
+            #expect(try await store.get(Sample.session(2), tenant: Sample.tenant) == nil)
+            #expect(
+                try await store.list(tenant: Sample.tenant, before: nil, limit: 100).map(\.session)
+                    == [3, 1].map { Sample.session($0) })
+            _ = try await store.put(Sample.transcript(Sample.session(2)))
+            #expect(try await store.get(Sample.session(2), tenant: Sample.tenant) != nil)
+        }
+    }
+
+    @Test(arguments: conformers) func anAddressIsOfTheSession(_ conformer: Conformer) async throws {
+        try await with(conformer) { store in
+            let session = Sample.session(1)
+            let url = try await store.downloadURL(of: session, tenant: Sample.tenant, validFor: .seconds(60))
+            #expect(url?.contains(S3TranscriptStore.objectName(session, tenant: Sample.tenant)) ?? true)
         }
     }
 

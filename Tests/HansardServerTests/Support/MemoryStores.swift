@@ -34,6 +34,12 @@ final class MemoryTranscriptStore: TranscriptStore {
         }
     }
 
+    func delete(_ session: SessionID, tenant: TenantID) async throws {
+        try await faults.call("delete") {
+            transcripts.withLock { if $0[session]?.tenant == tenant { $0[session] = nil } }
+        }
+    }
+
     func checkHealth() async throws { try await faults.call("checkHealth") {} }
 }
 
