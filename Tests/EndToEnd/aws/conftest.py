@@ -1,9 +1,12 @@
 """AWS for the tests of this folder: emulators that tests share and that forget everything between them."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from aws_emulators import Ministack, Moto
 from aws_policies import Resources
+from aws_proxy import FaultyAWS
 from aws_state import Bucket, Table, make_bucket, make_table
 
 TABLE, BUCKET, PREFIX = "hansard-state", "hansard-transcripts", "calls"
@@ -54,3 +57,10 @@ def table(aws) -> Table:
 @pytest.fixture
 def bucket(aws) -> Bucket:
     return make_bucket(aws.client("s3"), BUCKET, PREFIX)
+
+
+@pytest.fixture
+def faulty():
+    """Makes proxies that let faults befall calls to an emulator; all are ended after the test."""
+    with ExitStack() as proxies:
+        yield lambda emulator: proxies.enter_context(FaultyAWS(emulator.url))
