@@ -34,6 +34,8 @@ def make_state_dir() -> Path:
 class Server:
     """One `hansard dev`. May be stopped, killed and started again on the same state folder and port."""
 
+    subcommand = "dev"
+
     def __init__(self, binary: Path = BINARY, **settings: str):
         self.binary = binary
         self.folder = make_state_dir()
@@ -52,10 +54,10 @@ class Server:
 
     def start(self) -> "Server":
         assert self.binary.exists(), f"{self.binary} is missing: `make build` makes it"
-        inherited = {n: v for n, v in environment_without_proxies().items() if not n.startswith("HANSARD_")}
+        inherited = {n: v for n, v in environment_without_proxies().items() if not n.startswith(("HANSARD_", "AWS_"))}
         with self.log_path.open("ab") as log:
             self.subprocess = subprocess.Popen(
-                [self.binary, "dev"],
+                [self.binary, self.subcommand],
                 cwd=self.folder,
                 env=inherited | self.settings,
                 stdin=subprocess.DEVNULL,

@@ -102,7 +102,7 @@ extension HansardError {
         case "GetObject", "HeadObject": "s3:GetObject and s3:ListBucket (and, with a KMS key, kms:Decrypt)"
         case "DeleteObject", "AbortMultipartUpload": "s3:\(operation)"
         case "TransactWriteItems":
-            "dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem and dynamodb:ConditionCheckItem"
+            "dynamodb:PutItem and dynamodb:UpdateItem"
         default: "dynamodb:\(operation)"
         }
     }

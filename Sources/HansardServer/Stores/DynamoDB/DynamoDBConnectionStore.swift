@@ -32,12 +32,14 @@ struct DynamoDBConnectionStore: ConnectionStore {
     static let auditAttempts = 5
 
     private let table: DynamoDB
+    private let subject: AWSSubject
     private let surroundings: Surroundings
     private let lanes: TenantLanes
 
     /// A store in a table that `hansard aws init` has prepared.
     init(table: DynamoDB, surroundings: Surroundings = Surroundings()) {
         self.table = table
+        subject = AWSSubject(name: "the table '\(table.table)'", setting: "HANSARD_DYNAMODB_TABLE")
         self.surroundings = surroundings
         let counters = Locked<[TenantID: DynamoDBCounter]>([:])
         lanes = TenantLanes { claims in
@@ -48,7 +50,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     // MARK: Claims
 
     func claim(_ lease: Lease, limit: ConcurrencyLimit) async throws -> ClaimOutcome {
-        try await HansardError.mappingAWS { try await lanes.claim(ClaimBatch.Claim(lease: lease, limit: limit)) }
+        try await HansardError.mapping(subject) { try await lanes.claim(ClaimBatch.Claim(lease: lease, limit: limit)) }
     }
 
     /// Turns that a batch of claims may take: each but a pause learns something, which others may change at once.
@@ -92,7 +94,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
-        try await HansardError.mappingAWS { try await Self.setLimit(limit, tenant: tenant, in: table) }
+        try await HansardError.mapping(subject) { try await Self.setLimit(limit, tenant: tenant, in: table) }
     }
 
     private static func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID, in table: DynamoDB) async throws {
@@ -109,7 +111,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     // MARK: A lease's life
 
     func renew(_ lease: Lease) async throws -> Bool {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             let update = DynamoDBExpression(
                 "SET connection_id = :connection, used_ms = :used",
                 ["connection": DynamoDBItems.text(lease.connection.rawValue), "used": .number(lease.usedMilliseconds)])
@@ -134,7 +136,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func release(_ lease: Lease, status: SessionStatus) async throws -> ReleaseOutcome {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             let nonce = DynamoDBItems.text(lease.nonce)
             let refusal = try await end(
                 lease, if: DynamoDBExpression("nonce = :nonce", ["nonce": nonce]),
@@ -161,7 +163,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func reap(_ lease: Lease, status: SessionStatus) async throws -> Bool {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             let epoch = AttributeValue.string(lease.holder.description)
             var nonce = lease.nonce
             // Only the lease itself says for certain under which nonce the dead epoch held it.
@@ -210,7 +212,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     // MARK: After the end
 
     func finishStoring(_ session: SessionID, transcriptLocation: String) async throws -> Bool {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             let outcome = try await table.write(
                 DynamoDBWrite(
                     .update(
@@ -224,7 +226,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func status(of session: SessionID) async throws -> SessionStatus? {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             guard let item = try await table.get(DynamoDBItems.statusKey(session)) else { return nil }
             let status = try SessionStatus(item: item)
             let lease = try await table.get(DynamoDBItems.leaseKey(status.tenant, session))
@@ -235,7 +237,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     // MARK: Lists
 
     func leases(of tenant: TenantID) async throws -> [Lease] {
-        try await HansardError.mappingAWS { try await readLeases(of: tenant) }
+        try await HansardError.mapping(subject) { try await readLeases(of: tenant) }
     }
 
     private func readLeases(of tenant: TenantID) async throws -> [Lease] {
@@ -249,7 +251,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func leases(heldBy epoch: NodeEpoch) async throws -> [Lease] {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             let items = try await table.query(
                 DynamoDB.Query(
                     DynamoDBExpression("node_epoch = :epoch", ["epoch": .string(epoch.description)]),
@@ -265,7 +267,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     // MARK: Nodes
 
     func heartbeat(_ node: NodeRecord) async throws {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             _ = try await table.write(
                 DynamoDBWrite(
                     .update(key: DynamoDBItems.nodeKey(node.epoch), node.update(now: surroundings.date()))))
@@ -273,7 +275,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func nodes() async throws -> [NodeRecord] {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             let items = try await table.query(
                 DynamoDB.Query(
                     DynamoDBExpression("pk = :nodes", ["nodes": DynamoDBItems.nodesKey]), limit: Self.nodeLimit))
@@ -283,7 +285,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func remove(_ epoch: NodeEpoch) async throws {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             _ = try await table.write(DynamoDBWrite(.delete(key: DynamoDBItems.nodeKey(epoch))))
         }
     }
@@ -293,7 +295,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     /// Exact without stopping anybody: the repair is conditioned on `changes`, which every claim and release moves, being
     /// what it was before the leases were counted.
     func repairCount(of tenant: TenantID) async throws -> Int {
-        try await HansardError.mappingAWS {
+        try await HansardError.mapping(subject) {
             let key = DynamoDBItems.counterKey(tenant)
             for _ in 0..<Self.auditAttempts {
                 let item = try await table.get(key)
