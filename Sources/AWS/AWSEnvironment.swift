@@ -1,4 +1,4 @@
-import FoundationEssentials
+import Foundation
 
 /// What a process is given to find its settings by: variables and files. Tests give others.
 public struct AWSEnvironment: Sendable {
@@ -59,8 +59,13 @@ public struct AWSEnvironment: Sendable {
     /// - Throws: what the system says, or that it is too large.
     public static func read(path: String) throws -> [UInt8]? {
         guard FileManager.default.fileExists(atPath: path) else { return nil }
-        let data = try Data(contentsOf: URL(filePath: path))
-        guard data.count <= maximumFileSize else { throw AWSConfigurationError("it has \(data.count) bytes") }
+        // Not `Data(contentsOf:)`, which refuses /dev/null, by which people say that there is no such file.
+        let file = try FileHandle(forReadingFrom: URL(filePath: path))
+        defer { try? file.close() }
+        let data = try file.read(upToCount: maximumFileSize + 1) ?? Data()
+        guard data.count <= maximumFileSize else {
+            throw AWSConfigurationError("it has more than \(maximumFileSize) bytes")
+        }
         return Array(data)
     }
 

@@ -60,6 +60,7 @@ public final class Application: Sendable {
         tasks = [
             Task { await parts.access.keepFresh() },
             Task { await parts.life.live() },
+            Task { await parts.audit.run() },
             Task { await parts.services.settlement.work() },
         ]
         logger.notice(

@@ -18,6 +18,7 @@ struct Parts: Sendable {
     let services: ListenServices
     let access: AccessDirectory
     let life: NodeLife
+    let audit: StoreAudit
     let transcripts: any TranscriptStore
     let serverCounters = ServerCounters()
     let openAPI: [UInt8]
@@ -31,29 +32,52 @@ struct Parts: Sendable {
         var options = ConnectionPool.Options()
         options.connections = settings.databasePool
         let pool = ConnectionPool(databaseURL, options: options)
-        let transcripts = FolderTranscriptStore(folder: URL(filePath: settings.transcriptsFolder))
+        let (stores, stopStores) = try makeStores(settings, pool, logger)
         let (spool, recovery) = try Spool.open(
             folder: URL(filePath: settings.spoolFolder), maximumBytes: settings.spoolMaxBytes.bytes, logger: logger)
         let stop: @Sendable () async -> Void = {
             spool.close()
-            transcripts.stop()
+            await stopStores()
             await pool.close()
             await (engines.engines["pocketsphinx"] as? PocketSphinxEngine)?.shutdown()
         }
         do {
-            return try await make(settings, logger, engines, pool, transcripts, spool, recovery, stop)
+            return try await make(settings, logger, engines, pool, stores, spool, recovery, stop)
         } catch {
             await stop()
             throw error
         }
     }
 
+    private typealias Stores = (connections: any ConnectionStore, transcripts: any TranscriptStore)
+
+    /// The stores that settings choose, and how they are stopped.
+    private static func makeStores(
+        _ settings: Settings, _ pool: ConnectionPool, _ logger: Logger
+    ) throws -> (Stores, stop: @Sendable () async -> Void) {
+        let aws = settings.usesAWS ? try AWSStores(environment: settings.awsEnvironment, logger: logger) : nil
+        var connections: any ConnectionStore = PostgresConnectionStore(pool: pool)
+        if let aws, settings.connections == .dynamodb {
+            connections = DynamoDBConnectionStore(table: try aws.table(settings))
+        }
+        if let aws, case .bucket(let location)? = settings.transcripts {
+            return ((connections, try aws.transcripts(at: location, settings)), { await aws.close() })
+        }
+        let folder = FolderTranscriptStore(folder: URL(filePath: settings.transcriptsFolder ?? ""))
+        return (
+            (connections, folder),
+            {
+                folder.stop()
+                await aws?.close()
+            }
+        )
+    }
+
     private static func make(
         _ settings: Settings, _ logger: Logger, _ engines: EngineRegistry, _ pool: ConnectionPool,
-        _ transcripts: FolderTranscriptStore, _ spool: Spool, _ recovery: SpoolRecovery,
-        _ stop: @escaping @Sendable () async -> Void
+        _ stores: Stores, _ spool: Spool, _ recovery: SpoolRecovery, _ stop: @escaping @Sendable () async -> Void
     ) async throws -> Parts {
-        let connections = PostgresConnectionStore(pool: pool)
+        let (connections, transcripts) = stores
         let metrics = Metrics()
         let access = AccessDirectory(store: PostgresTenantStore(pool: pool), logger: logger)
         try await access.refresh()
@@ -84,12 +108,23 @@ struct Parts: Sendable {
             await settlement.recover(recovery.sessions)
             await settlement.workOnce()
         }
-        try await transcripts.checkHealth()
+        do {
+            try await transcripts.checkHealth()
+        } catch {
+            // Transcripts can wait in the spool, so that a node starts while a bucket is away; a folder is this machine's.
+            guard settings.transcriptsFolder == nil else { throw error }
+            logger.error("the transcript store cannot be used yet; transcripts wait in the spool", error)
+        }
         try await life.begin()
         try epochFile.write(services.node.epoch)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
+        let sessions = services.sessions
+        let audit = StoreAudit(
+            node: services.node, connections: connections, sessions: sessions, settlement: settlement, metrics: metrics,
+            logger: logger, endUnheld: { if settings.onLeaseLost == .close { sessions.end($0, .storeAway) } })
         return Parts(
-            services: services, access: access, life: life, transcripts: transcripts, openAPI: document, stop: stop)
+            services: services, access: access, life: life, audit: audit, transcripts: transcripts, openAPI: document,
+            stop: stop)
     }
 
     private static func loadEngines(_ settings: Settings, _ logger: Logger) async throws -> EngineRegistry {

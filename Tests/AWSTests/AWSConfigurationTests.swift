@@ -146,7 +146,7 @@ extension AWSEnvironment {
             try AWSConfiguration(environment: AWSEnvironment(variables: variables))
         }
         try Data(count: AWSEnvironment.maximumFileSize + 1).write(to: URL(filePath: config))
-        #expect(throws: AWSConfigurationError("\(config) cannot be read: it has 1048577 bytes")) {
+        #expect(throws: AWSConfigurationError("\(config) cannot be read: it has more than 1048576 bytes")) {
             try AWSConfiguration(environment: AWSEnvironment(variables: variables))
         }
         try FileManager.default.removeItem(atPath: config)

@@ -26,6 +26,12 @@ final class LiveSessions: Sendable {
     /// From now on new sessions are refused.
     func startDraining() { state.withLock { $0.isDraining = true } }
 
+    /// Ends one session, on its own loop, if it is still there.
+    func end(_ id: SessionID, _ ending: Ending) {
+        guard let connection = state.withLock({ $0.connections[id] }) else { return }
+        connection.loop.execute { connection.value.end(ending) }
+    }
+
     /// Ends every session, each on its own loop.
     func endAll(_ ending: Ending) {
         for connection in state.withLock({ Array($0.connections.values) }) {

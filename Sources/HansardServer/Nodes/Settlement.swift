@@ -72,6 +72,8 @@ actor Settlement {
         var releaseWait = Duration.seconds(2)
         /// How long an attempt of what waits may take.
         var retryWait = Duration.seconds(10)
+        /// How long an attempt of a transcript may take: a long one goes up in parts.
+        var transcriptRetryWait = Duration.seconds(60)
         /// Between passes over what waits; what comes within it is one batch of usage.
         var batchInterval = Duration.milliseconds(100)
         /// Between passes while a store is away or refuses something.
@@ -213,7 +215,7 @@ actor Settlement {
                 waiting[id]?.progress.isSpooled = await spool.appendDurably(.ended(id, item.end.end))
             case .putTranscript:
                 guard let transcript = item.end.end.transcript else { continue }
-                let location = await retry("transcripts", of: id, unless: &silent) {
+                let location = await retry("transcripts", of: id, within: limits.transcriptRetryWait, unless: &silent) {
                     try await transcripts.put(transcript)
                 }
                 if let location { waiting[id]?.progress.location = location }
@@ -236,11 +238,12 @@ actor Settlement {
 
     /// An attempt of the background: bounded, so that a store that hangs does not hold up the others.
     private func retry<Value: Sendable>(
-        _ store: String, of session: SessionID, unless silent: inout Set<String>,
+        _ store: String, of session: SessionID, within wait: Duration? = nil, unless silent: inout Set<String>,
         _ work: @escaping @Sendable () async throws -> Value
     ) async -> Value? {
         guard !silent.contains(store) else { return nil }
-        let value = await firstWithin(limits.retryWait) { [self] in await attempt(store, of: session, work) } ?? nil
+        let value =
+            await firstWithin(wait ?? limits.retryWait) { [self] in await attempt(store, of: session, work) } ?? nil
         if value == nil, refusals[session]?.contains(store) != true { silent.insert(store) }
         return value
     }

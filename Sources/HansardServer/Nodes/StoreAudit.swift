@@ -18,8 +18,8 @@ struct StoreAudit: Sendable {
     let settlement: Settlement
     let metrics: Metrics
     let logger: Logger
-    /// Ends a session that holds no slot (`HANSARD_ON_LEASE_LOST=close`); nil lets it go on.
-    let endUnheld: (@Sendable (SessionID) -> Void)?
+    /// Ends a session that holds no slot, if that is wanted (`HANSARD_ON_LEASE_LOST=close`).
+    let endUnheld: @Sendable (SessionID) -> Void
 
     /// Audits until the task is cancelled.
     func run() async {
@@ -62,8 +62,8 @@ struct StoreAudit: Sendable {
             case .unheld(let session):
                 metrics.leasesLost.add()
                 logger.warning(
-                    "a session goes on without a slot", metadata: ["session_id": "\(session)"])
-                endUnheld?(session)
+                    "a session holds no slot any more", metadata: ["session_id": "\(session)"])
+                endUnheld(session)
             }
         }
     }

@@ -1,3 +1,4 @@
+import AWS
 import FoundationEssentials
 import Logging
 import Postgres
@@ -78,6 +79,29 @@ extension SettingType where Value == String {
         )
     }
 
+    /// The name of a table of DynamoDB.
+    static let tableName = SettingType(
+        unit: "name",
+        expected: "a table's name of 3 to 255 letters, digits, dots, hyphens and underscores",
+        parse: { text in
+            let pieces = stride(from: 0, to: text.count, by: 64).map { text.dropFirst($0).prefix(64) }
+            let areNames = pieces.allSatisfy { SettingType.name("").parse(String($0)) != nil }
+            return (3...255).contains(text.utf8.count) && areNames ? text : nil
+        },
+        format: { $0 }
+    )
+
+    /// The id, ARN or alias of a key.
+    static let keyName = SettingType(
+        unit: "key",
+        expected: "a key's id, ARN or alias, for example alias/transcripts",
+        parse: { text in
+            let isVisible = text.utf8.allSatisfy { (0x21...0x7e).contains($0) }
+            return (1...2_048).contains(text.utf8.count) && isVisible ? text : nil
+        },
+        format: { $0 }
+    )
+
     /// A short word for names of machines and places, fit for logs, keys and file names.
     static func name(_ what: String) -> SettingType {
         SettingType(
@@ -104,6 +128,24 @@ extension SettingType where Value == String {
             return isName || IPAddress(host) != nil ? text : nil
         },
         format: { $0 }
+    )
+}
+
+extension SettingType where Value == TranscriptsPlace {
+    /// A folder or a bucket.
+    static let transcripts = SettingType(
+        unit: "folder or s3://bucket/prefix",
+        expected: "the path of a folder in this machine's file system, or s3://bucket/prefix",
+        parse: { text in
+            if text.hasPrefix("s3://") { return S3Location(text).map(TranscriptsPlace.bucket) }
+            return SettingType<String>.folder.parse(text).map(TranscriptsPlace.folder)
+        },
+        format: { place in
+            switch place {
+            case .folder(let folder): folder
+            case .bucket(let location): "\(location)"
+            }
+        }
     )
 }
 

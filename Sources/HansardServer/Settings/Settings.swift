@@ -1,3 +1,4 @@
+public import AWS
 import Foundation
 public import Logging
 public import Postgres
@@ -49,8 +50,18 @@ public struct Settings: Sendable {
     public var migrations = InstalledFiles.path(of: "Migrations")
     /// Which store counts sessions over all nodes.
     public var connections = ConnectionsStoreChoice.postgres
-    /// The folder for transcripts, or nil for the one in the state directory; see `transcriptsFolder`.
-    public var transcripts: String?
+    /// The table of `dynamodb`.
+    public var dynamoDBTable = "hansard"
+    /// What becomes of a session whose slot was given to somebody else while the store was away.
+    public var onLeaseLost = LeaseLostPolicy.keep
+    /// Where transcripts are kept; nil is a folder in the state directory.
+    public var transcripts: TranscriptsPlace?
+    /// How the bucket encrypts transcripts.
+    public var s3Encryption = S3EncryptionChoice.bucket
+    /// The key of `aws:kms`; nil is the account's own for S3.
+    public var s3KMSKey: String?
+    /// Whether the bucket's name is part of the host or of the path.
+    public var s3Addressing = S3Addressing.automatic
     /// How long a session's end waits for the transcript store before the spool keeps the transcript.
     public var transcriptStoreWait = Duration.seconds(2)
 
@@ -74,8 +85,21 @@ public struct Settings: Sendable {
     /// The defaults, as far as they do not depend on what else is given.
     public init() {}
 
-    /// Where transcripts are kept.
-    public var transcriptsFolder: String { transcripts ?? "\(stateDirectory)/transcripts" }
+    /// The variables from which AWS's own settings and credentials are read, as its SDKs name them.
+    public var awsEnvironment: [String: String] = [:]
+
+    /// The folder of transcripts, if they are kept in one.
+    public var transcriptsFolder: String? {
+        switch transcripts {
+        case nil: "\(stateDirectory)/transcripts"
+        case .folder(let folder): folder
+        case .bucket: nil
+        }
+    }
+    /// Whether a store is on AWS.
+    public var usesAWS: Bool {
+        if case .bucket = transcripts { true } else { connections == .dynamodb }
+    }
     /// Where the spool is kept.
     public var spoolFolder: String { "\(stateDirectory)/spool" }
     /// Both PEM files, if TLS is wanted.
@@ -107,4 +131,32 @@ public enum EngineChoice: String, Sendable, CaseIterable {
 public enum ConnectionsStoreChoice: String, Sendable, CaseIterable {
     /// In the same database as everything else.
     case postgres
+    /// In a table of Amazon DynamoDB, for nodes that must go on while Postgres is away.
+    case dynamodb
+}
+
+/// What becomes of a running session that holds no slot any more.
+public enum LeaseLostPolicy: String, Sendable, CaseIterable {
+    /// It goes on: the limit may be exceeded by the sessions of a node that was cut off.
+    case keep
+    /// It is closed (1013): the limit holds.
+    case close
+}
+
+/// Where transcripts are kept.
+public enum TranscriptsPlace: Sendable, Equatable {
+    /// A folder of this machine.
+    case folder(String)
+    /// A bucket of Amazon S3, or of a server that speaks its protocol.
+    case bucket(S3Location)
+}
+
+/// How a bucket encrypts what is stored in it.
+public enum S3EncryptionChoice: String, Sendable, CaseIterable {
+    /// As the bucket is set up; nothing is said about it.
+    case bucket
+    /// With keys that S3 manages.
+    case s3Managed = "AES256"
+    /// With a key of the Key Management Service.
+    case kms = "aws:kms"
 }

@@ -9,6 +9,8 @@ extension Settings {
         case development
         /// `hansard migrate`.
         case migration
+        /// `hansard aws init`.
+        case awsPreparation
     }
 
     /// Settings as they were read.
@@ -28,6 +30,7 @@ extension Settings {
         for purpose: Purpose
     ) throws(SettingsError) -> Loaded {
         var settings = Settings()
+        settings.awsEnvironment = environment.filter { $0.key.hasPrefix("AWS_") || $0.key == "HOME" }
         var problems = file?.problems ?? []
         for setting in Setting.all {
             guard let given = given(setting, environment: environment, file: file) else {
@@ -80,7 +83,10 @@ extension Settings {
         if purpose == .migration, databaseURL == nil, databaseOwnerURL == nil {
             missing("HANSARD_DATABASE_OWNER_URL", "is not given, and neither is HANSARD_DATABASE_URL")
         }
-        guard purpose != .migration else { return problems }
+        if s3KMSKey != nil, s3Encryption != .kms {
+            missing("HANSARD_S3_ENCRYPTION", "is not aws:kms, but HANSARD_S3_KMS_KEY is given")
+        }
+        guard purpose == .serve || purpose == .development else { return problems }
         switch (tlsCertificate, tlsKey) {
         case (_?, nil): missing("HANSARD_TLS_KEY", "is not given, but HANSARD_TLS_CERT is")
         case (nil, _?): missing("HANSARD_TLS_CERT", "is not given, but HANSARD_TLS_KEY is")

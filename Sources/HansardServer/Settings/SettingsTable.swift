@@ -121,11 +121,42 @@ extension Setting {
         ),
         Setting("HANSARD_CONNECTIONS", \.connections, .choice, "which store counts sessions over all nodes"),
         Setting(
+            "HANSARD_DYNAMODB_TABLE",
+            \.dynamoDBTable,
+            .tableName,
+            "the table of dynamodb, which `hansard aws init` makes"
+        ),
+        Setting(
+            "HANSARD_ON_LEASE_LOST",
+            \.onLeaseLost,
+            .choice,
+            "whether a session goes on whose slot was freed while its node was cut off from the store"
+        ),
+        Setting(
             "HANSARD_TRANSCRIPTS",
             \.transcripts,
-            .optional(.folder),
+            .optional(.transcripts),
             default: "transcripts in the state dir",
             "where complete transcripts are kept"
+        ),
+        Setting(
+            "HANSARD_S3_ENCRYPTION",
+            \.s3Encryption,
+            .choice,
+            "how the bucket encrypts transcripts; bucket leaves it to the bucket's own default"
+        ),
+        Setting(
+            "HANSARD_S3_KMS_KEY",
+            \.s3KMSKey,
+            .optional(.keyName),
+            default: "the account's own for S3",
+            "the key of aws:kms: its id, ARN or alias"
+        ),
+        Setting(
+            "HANSARD_S3_ADDRESSING",
+            \.s3Addressing,
+            .choice,
+            "whether the bucket's name is in the host or in the path; auto is what the endpoint and the name suggest"
         ),
         Setting(
             "HANSARD_TRANSCRIPT_STORE_WAIT",

@@ -1,8 +1,10 @@
+import AWS
 import Foundation
 import Hansard
-import HansardServer
 import Postgres
 import Testing
+
+@testable import HansardServer
 
 /// A store under test: two clients of the same data, and what the protocol itself does not offer.
 struct ConnectionStoreSubject: Sendable {
@@ -18,6 +20,7 @@ struct ConnectionStoreSubject: Sendable {
 /// The conformers of `ConnectionStore`, all of which the contract's suites run against.
 enum ConnectionStoreConformer: String, CaseIterable, Sendable {
     case postgres
+    case dynamodb
 
     func make() async throws -> ConnectionStoreSubject {
         switch self {
@@ -32,6 +35,18 @@ enum ConnectionStoreConformer: String, CaseIterable, Sendable {
                     )
                 },
                 close: { await fixture.close() }
+            )
+        case .dynamodb:
+            let (table, name) = try await TestDynamoDB.table()
+            return ConnectionStoreSubject(
+                store: DynamoDBConnectionStore(table: table),
+                peer: DynamoDBConnectionStore(table: try TestDynamoDB.table(named: name)),
+                breakCounter: { tenant, difference in
+                    let change = DynamoDBExpression("ADD n :d", ["d": .number(difference)])
+                    _ = try await table.write(
+                        DynamoDBWrite(.update(key: DynamoDBItems.counterKey(tenant), change)))
+                },
+                close: {}
             )
         }
     }

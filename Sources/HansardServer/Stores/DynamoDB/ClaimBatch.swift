@@ -41,6 +41,9 @@ struct ClaimBatch {
     private let newest: ConcurrencyLimit
     private var knowledge: Knowledge
     private var mustSetLimit = false
+    /// Whether a transaction has found that no undecided claim has its lease. Before that, none may be refused for want of
+    /// room: it may hold its slot already.
+    private var areNew = false
 
     /// A batch of 1...`limit` claims of different sessions of one tenant.
     ///
@@ -103,17 +106,20 @@ struct ClaimBatch {
                 let isMine = item?["nonce"] == DynamoDBItems.text(entry.claim.lease.nonce)
                 outcomes[entry.index] = isMine ? .claimed : .superseded
                 hasLearnt = true
+                // It has stated its limit all the same. Whether the counter's condition was looked at once a lease's had
+                // failed, nobody promises.
+                mustSetLimit = true
             case .other(let code): throw HansardError(.internal, "DynamoDB refuses a claim: \(code)")
             case .none, .busy: left.append(entry)
             }
         }
         undecided = left
+        areNew = true
         if case .other(let code)? = reasons.last { throw HansardError(.internal, "DynamoDB refuses a claim: \(code)") }
         if case .condition(let item)? = reasons.last {
             hasLearnt = true
             read(item)
         }
-        if undecided.isEmpty { mustSetLimit = isLimitOlder }
         return hasLearnt ? nil : .pause
     }
 
@@ -122,15 +128,6 @@ struct ClaimBatch {
         guard let counter = item.map(DynamoDBCounter.init) else { return knowledge = .absent }
         knowledge = .read(counter)
         if counter.version >= newest.version { refuseBeyond(room: counter.room, limit: counter.limit) }
-    }
-
-    /// Whether the store holds an older limit than the claims came with.
-    private var isLimitOlder: Bool {
-        switch knowledge {
-        case .nothing: false
-        case .absent: true
-        case .read(let counter): counter.version < newest.version
-        }
     }
 
     /// The limit has been stated.
@@ -144,7 +141,7 @@ struct ClaimBatch {
     }
 
     private mutating func refuseBeyond(room: Int64, limit: Int64) {
-        guard Int64(undecided.count) > room else { return }
+        guard areNew, Int64(undecided.count) > room else { return }
         for (index, _) in undecided.dropFirst(Int(room)) { outcomes[index] = .limitReached(limit: Int(limit)) }
         undecided.removeLast(undecided.count - Int(room))
     }
