@@ -7,7 +7,7 @@ public import Logging
 /// What the stores on AWS share: one HTTP client, one set of credentials, one idea of AWS's time. Made if a setting asks
 /// for a store there; `close()` ends its thread.
 struct AWSStores: Sendable {
-    private let http: HTTPClient
+    let http: HTTPClient
     private let configuration: AWSConfiguration
     private let credentials: CredentialsProvider
     private let clock: AWSClock
@@ -98,5 +98,43 @@ public enum AWSPreparation {
             try await aws.transcripts(at: location, settings).checkHealth()
             say("the bucket \(location.bucket) takes transcripts")
         }
+    }
+
+    /// Makes every call that a node makes, with the credentials that it would use, for a tenant that does not exist: what a
+    /// policy lacks shows now and not in a session. What it leaves expires by itself.
+    ///
+    /// - Parameter say: gets a line for each call, with what is wrong if it failed.
+    /// - Returns: whether all of them worked.
+    public static func check(settings: Settings, logger: Logger, say: @Sendable (String) -> Void) async throws -> Bool {
+        guard settings.usesAWS else {
+            throw HansardError(
+                .invalid,
+                "nothing is to be checked: HANSARD_CONNECTIONS is not dynamodb, and HANSARD_TRANSCRIPTS is no bucket")
+        }
+        let aws = try AWSStores(environment: settings.awsEnvironment, logger: logger)
+        var checks: [AWSCheck] = []
+        do {
+            if settings.connections == .dynamodb {
+                checks += AWSCheck.connections(DynamoDBConnectionStore(table: try aws.table(settings)), settings)
+            }
+            if case .bucket(let location)? = settings.transcripts {
+                checks += AWSCheck.transcripts(try aws.transcripts(at: location, settings), aws.http)
+            }
+        } catch {
+            await aws.close()
+            throw error
+        }
+        var isGood = true
+        for check in checks {
+            do {
+                try await check.run()
+                say("\(check.name): works")
+            } catch {
+                isGood = false
+                say("\(check.name): \(describe(error))")
+            }
+        }
+        await aws.close()
+        return isGood
     }
 }
