@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 import Web
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct BackPressureTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct BackPressureTests {
     @Test func aReaderThatNeverReadsFillsTheQueueAndNoMore() async throws {
         try await withServer { server in
             let client = try RawClient(port: server.port, receiveBuffer: 4_096)
