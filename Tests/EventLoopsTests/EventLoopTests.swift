@@ -13,7 +13,7 @@ private func withLoop<Value>(_ body: (EventLoop) async throws -> Value) async th
     return try await body(loop)
 }
 
-@Suite(.timeLimit(.minutes(1))) struct EventLoopTests {
+@Suite(.timeLimit(.minutes(10))) struct EventLoopTests {
     @Test func runsInOrderOnItsThread() async throws {
         try await withLoop { loop in
             let seen = Locked<[Int]>([])

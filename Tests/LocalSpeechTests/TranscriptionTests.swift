@@ -2,7 +2,7 @@ import LocalSpeech
 import Testing
 
 /// Tests with real decoders: three, loaded once.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct TranscriptionTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct TranscriptionTests {
     private static let loading = Task { try await DecoderPool(slots: 3) }
 
     private func pool() async throws -> DecoderPool { try await Self.loading.value }

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 import Web
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct BackPressureTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct BackPressureTests {
     @Test func aReaderThatNeverReadsFillsTheQueueAndNoMore() async throws {
         try await withServer { server in
             let client = try RawClient(port: server.port, receiveBuffer: 4_096)
@@ -193,15 +193,16 @@ import Web
 
     @Test func aPauseLongerThanThePongTimeoutDoesNotHangUp() async throws {
         var limits = WebLimits()
-        limits.pingInterval = .milliseconds(30)
-        limits.pongTimeout = .milliseconds(30)
+        // Long enough for a slow machine to come from the handshake to the pause.
+        limits.pingInterval = .milliseconds(800)
+        limits.pongTimeout = .milliseconds(800)
         try await withServer(limits: limits) { server in
             let client = try RawClient(port: server.port)
             try await blocking { try client.upgrade() }
             let record = try await server.acceptor.record()
             _ = try await record.onLoop { $0.pauseReading() }
             try await blocking { try client.sendFrame(1, Array("here".utf8)) }
-            try await Task.sleep(for: .milliseconds(300))
+            try await Task.sleep(for: .milliseconds(2_500))
             #expect(record.state.withLock { $0.texts.isEmpty && $0.closures.isEmpty })
             _ = try await record.onLoop { $0.resumeReading() }
             try await record.wait("here") { $0.texts == ["here"] }

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 import Web
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct HTTPServerTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct HTTPServerTests {
     @Test func answersARequestAndKeepsTheConnection() async throws {
         try await withServer { server in
             try await blocking {

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 import Web
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct LimitTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct LimitTests {
     @Test func anAddressThatConnectsTooOftenGets429AndThenNothing() async throws {
         var limits = WebLimits()
         limits.handshakesPerAddressPerSecond = 0.001
@@ -105,7 +105,7 @@ import Web
     }
 }
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct ProxyProtocolTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ProxyProtocolTests {
     static let trusted = [AddressRange("127.0.0.0/8")].compactMap { $0 }
 
     @Test func theProxysClientIsThePeer() async throws {
@@ -163,7 +163,7 @@ import Web
     }
 }
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct TLSTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct TLSTests {
     /// A certificate for 127.0.0.1 that signs itself, made by the openssl command, in a folder that `body` may use.
     private func withCertificate(_ body: (TLSFiles) async throws -> Void) async throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("web-\(UUID().uuidString)")

@@ -40,7 +40,7 @@ func connect(_ request: WebSocketClientRequest, on loop: EventLoop) async throws
     return (record, failures)
 }
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct WebSocketClientTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct WebSocketClientTests {
     func request(_ server: TestServer, _ path: String = "/", subprotocols: [String] = []) -> WebSocketClientRequest {
         WebSocketClientRequest(
             url: WebSocketURL(host: "127.0.0.1", port: server.port, target: path, isTLS: false),

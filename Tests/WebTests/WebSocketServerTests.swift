@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 import Web
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct WebSocketServerTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct WebSocketServerTests {
     @Test func upgradesWithTheAcceptorsHeadersAndEchoes() async throws {
         try await withServer { server in
             try await blocking {

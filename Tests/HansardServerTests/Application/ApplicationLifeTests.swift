@@ -8,7 +8,7 @@ import Web
 @testable import HansardServer
 
 /// How a node begins and ends: gracefully, and after a death.
-@Suite(.serialized, .timeLimit(.minutes(3))) struct ApplicationLifeTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ApplicationLifeTests {
     @Test func aGracefulStopEndsSessionsAtTheDeadlineAndStoresThem() async throws {
         let fixture = try await ApplicationFixture.make()
         let application = try await fixture.start()

@@ -7,7 +7,7 @@ import Web
 @testable import HansardServer
 
 /// A whole node over real sockets: the synthetic engine, a fresh database, the folder store.
-@Suite(.serialized, .timeLimit(.minutes(3))) struct ApplicationTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ApplicationTests {
     private func session(of client: ListenClient) throws -> SessionID {
         let metadata = try #require(client.messages("Metadata").last)
         return try #require((metadata["request_id"] as? String).flatMap { SessionID($0) })

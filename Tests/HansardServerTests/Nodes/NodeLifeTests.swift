@@ -6,7 +6,7 @@ import Testing
 @testable import HansardServer
 
 /// A node among its peers.
-@Suite(.timeLimit(.minutes(2))) struct NodeLifeTests {
+@Suite(.timeLimit(.minutes(10))) struct NodeLifeTests {
     let connections = MemoryConnectionStore()
     let health = StoreHealth()
     let metrics = Metrics()

@@ -5,7 +5,7 @@ import Testing
 @testable import HansardServer
 
 /// A node that dies at any point of a session's end, and comes back, leaves the same behind as one that does not die.
-@Suite(.timeLimit(.minutes(2))) struct SettlementCrashTests {
+@Suite(.timeLimit(.minutes(10))) struct SettlementCrashTests {
     /// How far the stores were asked before the node died; with one answer lost on its way at that point or not.
     @Test(arguments: 0..<6, [false, true]) func everyPointLeadsToTheSameEnd(_ point: Int, _ isAnswerLost: Bool)
         async throws

@@ -7,7 +7,7 @@ import Testing
 @testable import HansardServer
 
 /// What happens between the last final and the close: in which order, and what if a store is away.
-@Suite(.timeLimit(.minutes(2))) struct SettlementTests {
+@Suite(.timeLimit(.minutes(10))) struct SettlementTests {
     let fixture: SettlementFixture
     let spool: Spool
     let settlement: Settlement

@@ -26,9 +26,9 @@ struct TimedOut: Error, CustomStringConvertible {
     let description: String
 }
 
-/// Waits until something holds: at most for half a minute, which only a defect or a stopped machine needs.
+/// Waits until something holds. The limit is for defects: under ThreadSanitizer others hold the threads for minutes.
 func eventually(
-    _ what: String, within limit: Duration = .seconds(90), _ holds: () async throws -> Bool
+    _ what: String, within limit: Duration = .seconds(300), _ holds: () async throws -> Bool
 ) async throws {
     let deadline = ContinuousClock.now + limit
     while try await !holds() {
