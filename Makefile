@@ -40,7 +40,7 @@ prove: test ## The tests, and then the long checks
 
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
 	swift build -c release --product hansard
-	for part in local_engine latency gateway aws_request; do \
+	for part in local_engine latency gateway aws_request aws_calls; do \
 		PYTHONPATH=Tests/Support .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
 
 format: ## Formats the Swift sources in place
