@@ -40,7 +40,7 @@ prove: test ## The tests, and then the long checks
 
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
 	swift build -c release --product hansard
-	for part in local_engine latency gateway signing; do \
+	for part in local_engine latency gateway aws_request aws_calls aws_claims; do \
 		PYTHONPATH=Tests/Support .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
 
 format: ## Formats the Swift sources in place
@@ -79,7 +79,7 @@ sdks: venv
 	@for version in $(SDK_VERSIONS); do \
 		.ci/make-venv .venvs/deepgram-sdk-$$version Tests/Clients/requirements-$$version.txt; done
 
-stand-ins: .build/stand-ins/sink .build/stand-ins/load .build/stand-ins/counter.so
+stand-ins: $(addprefix .build/stand-ins/,sink load sessions dynamodb counter.so)
 
 .build/stand-ins/%: Tests/StandIns/%.c | test-packages
 	@mkdir -p $(@D)

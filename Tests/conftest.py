@@ -1,12 +1,10 @@
 """Servers that many tests share; each is started when the first test asks for it."""
 
-import subprocess
-
 import pytest
 
-from cluster import Cluster
+from cluster import running_cluster
 from places import ASYNCAPI, BINARY
-from server import Server, make_state_dir
+from server import Server
 
 
 def pytest_sessionstart(session):
@@ -50,9 +48,5 @@ def own_server():
 @pytest.fixture
 def cluster():
     """A Postgres of the test's own, to be given to a server by its URL and taken away from it."""
-    folder = make_state_dir()
-    cluster = Cluster(folder / "cluster")
-    cluster.start()
-    yield cluster
-    cluster.stop()
-    subprocess.run(["rm", "-rf", "--", folder], check=True)
+    with running_cluster() as cluster:
+        yield cluster

@@ -1,9 +1,13 @@
 """A Postgres cluster that belongs to a test, for tests that take it away from a running server."""
 
+import contextlib
 import os
 import pwd
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+from server import make_state_dir
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 
@@ -42,3 +46,16 @@ class Cluster:
         # pg_ctl's child keeps the output open, so it must not be a pipe that we would read to its end.
         done = subprocess.run(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
         assert done.returncode == 0, command
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """One that is there for as long as it is needed."""
+    folder = make_state_dir()
+    cluster = Cluster(folder / "cluster")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        subprocess.run(["rm", "-rf", "--", folder], check=True)

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from pathlib import Path
 
 from aws_emulators import environment_without_aws
 from aws_state import Table
@@ -21,7 +22,7 @@ class Node(Server):
     subcommand = "serve"
 
     def __init__(self, fleet: "Fleet", name: str, **settings: str):
-        super().__init__(HANSARD_NODE=name, **(fleet.settings | settings))
+        super().__init__(fleet.binary, HANSARD_NODE=name, **(fleet.settings | settings))
         self.fleet = fleet
 
     @property
@@ -37,7 +38,8 @@ class Node(Server):
 class Fleet:
     """Makes nodes, for one tenant and one key, which a `hansard dev` has made in the shared database."""
 
-    def __init__(self, cluster: Cluster, **settings: str):
+    def __init__(self, cluster: Cluster, binary: Path = BINARY, **settings: str):
+        self.binary = binary
         self.settings = {
             "HANSARD_DATABASE_URL": cluster.url,
             "HANSARD_DATABASE_OWNER_URL": cluster.url,
@@ -51,7 +53,7 @@ class Fleet:
         self.nodes: list[Node] = []
         in_postgres = {"HANSARD_CONNECTIONS": "postgres", "HANSARD_TRANSCRIPTS": ""}
         kept = {name: value for name, value in self.settings.items() if name not in in_postgres}
-        with Server(**kept) as first:
+        with Server(binary, **kept) as first:
             self.key = first.key
         self.database = Database(cluster.url)
         self.tenant = self.database.query("SELECT tenant_id FROM tenants")[0][0]

@@ -1,0 +1,116 @@
+"""What a call of DynamoDB costs besides its transfer: instructions (by callgrind, so that they carry over to other
+machines) and CPU time, beside botocore's CPU time for the same call in the same run."""
+
+import json
+import pathlib
+import re
+import subprocess
+import time
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from botocore.session import Session
+from places import PROJECT
+
+RELEASE = PROJECT / ".build/release"
+PROGRAM = PROJECT / ".build/aws_request"
+COUNT, FEW, MANY = 20_000, 100, 1_100
+REFERENCE_COUNT = 1_000
+KEY, SECRET, TOKEN = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "t" * 800
+REGION, URL = "eu-west-1", "https://dynamodb.eu-west-1.amazonaws.com/"
+
+
+def compile_program() -> None:
+    """Against the modules and objects of the release build, so that what is measured is what is shipped."""
+    maps = [f"-fmodule-map-file={path}" for path in PROJECT.glob("Sources/C*/module.modulemap")]
+    targets = ["AWS", "HTTPClient", "Crypto", "EventLoops"]
+    objects = [str(path) for target in targets for path in (RELEASE / f"{target}.build").glob("*.o")]
+    subprocess.run(
+        ["swiftc", "-O", "-wmo", "-swift-version", "6", pathlib.Path(__file__).with_suffix(".swift")]
+        + ["-I", RELEASE / "Modules", *(part for flag in maps for part in ("-Xcc", flag)), *objects]
+        + ["-lcrypto", "-lssl", "-luv", "-lcurl", "-o", PROGRAM],
+        check=True,
+    )
+
+
+def said(*arguments: object) -> str:
+    return subprocess.run([PROGRAM, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+
+
+def instructions(what: str) -> int:
+    """Of one; what the start of the program costs is taken away by the difference."""
+    return (collected(what, MANY) - collected(what, FEW)) // (MANY - FEW)
+
+
+def collected(what: str, count: int) -> int:
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", PROGRAM, what, str(count)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    return int(re.search(r"Collected : (\d+)", output)[1])
+
+
+# The same by botocore
+
+
+def sign() -> None:
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810.TransactWriteItems"}
+    signer = SigV4Auth(Credentials(KEY, SECRET, TOKEN), "dynamodb", REGION)
+    signer.add_auth(AWSRequest(method="POST", url=URL, headers=headers, data=b"x" * 1500))
+
+
+class Claims:
+    """A client whose calls are answered where they would be sent, by botocore's own hook."""
+
+    def __init__(self, status: int, answer: bytes):
+        self.status, self.answer = status, answer
+        self.items = json.loads(said("body"))["TransactItems"]
+        self.client = Session().create_client(
+            "dynamodb", region_name=REGION, endpoint_url=URL, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+            aws_session_token=TOKEN, config=Config(retries={"mode": "standard", "max_attempts": 3}),
+        )
+        self.client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._answered)
+
+    def _answered(self, request, **_) -> AWSResponse:
+        return AWSResponse(request.url, self.status, {"Content-Type": "application/x-amz-json-1.0"}, self)
+
+    def stream(self):
+        yield self.answer
+
+    def call(self) -> None:
+        try:
+            self.client.transact_write_items(TransactItems=self.items)
+            assert self.status == 200
+        except ClientError as refusal:
+            assert refusal.response["CancellationReasons"][1]["Item"]["n"] == {"N": "50"}
+
+
+def reference_microseconds(call) -> float:
+    call()
+    start = time.process_time()
+    for _ in range(REFERENCE_COUNT):
+        call()
+    return (time.process_time() - start) / REFERENCE_COUNT * 1e6
+
+
+def main() -> None:
+    compile_program()
+    size = len(said("body").strip())
+    measured = [
+        ("sign", "a signature, body of 1,500 bytes", sign),
+        ("claim", f"a claim, body of {size:,} bytes", Claims(200, b"{}").call),
+        ("refusal", "a claim that is refused, with its answer", Claims(400, said("answer").strip().encode()).call),
+    ]
+    print("A call of DynamoDB besides its transfer: encoded, signed with a token of 800 bytes, its answer read")
+    print("(instructions without SHA extensions, which callgrind lacks)")
+    print(f"{'':<42} {'instructions':>12} {'us CPU':>8} {'botocore us':>12} {'botocore is':>12}")
+    for what, name, reference in measured:
+        microseconds, theirs = float(said(what, COUNT)), reference_microseconds(reference)
+        ratio = f"{theirs / microseconds:.1f} times"
+        print(f"{name:<42} {instructions(what):12,} {microseconds:8.1f} {theirs:12.1f} {ratio:>12}")
+    print()
+
+
+if __name__ == "__main__":
+    main()
