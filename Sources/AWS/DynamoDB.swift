@@ -82,8 +82,9 @@ public struct DynamoDB: Sendable {
         }
     }
 
-    /// What says that another transaction is at the same items.
-    static let conflicts: Set = ["TransactionConflictException", "TransactionInProgressException"]
+    /// What says that another transaction is at the same items: nothing was done, and soon it will work. Single writes
+    /// throw it.
+    public static let conflicts: Set = ["TransactionConflictException", "TransactionInProgressException"]
 
     private static func reasons(_ error: AWSError) throws -> [Refusal] {
         struct Reason: Decodable {
@@ -110,8 +111,7 @@ public struct DynamoDB: Sendable {
             var ConsistentRead = true
         }
         struct Response: Decodable { var Item: DynamoDBItem? }
-        let body = try await call("GetItem", Request(TableName: table, Key: key))
-        return try JSONDecoder().decode(Response.self, from: body).Item
+        return try await call("GetItem", Request(TableName: table, Key: key), Response.self).Item
     }
 
     /// Items that belong together.
@@ -143,8 +143,8 @@ public struct DynamoDB: Sendable {
         var items: [DynamoDBItem] = []
         var start: DynamoDBItem?
         repeat {
-            let data = try await call("Query", DynamoDBQueryBody(table: table, query: query, start: start))
-            let page = try JSONDecoder().decode(Response.self, from: data)
+            let page = try await call(
+                "Query", DynamoDBQueryBody(table: table, query: query, start: start), Response.self)
             items += page.Items
             start = page.LastEvaluatedKey
         } while start != nil && items.count < query.limit
@@ -164,6 +164,20 @@ public struct DynamoDB: Sendable {
         let response = try await caller.call(
             AWSRequest(operation: operation, transfer: request, isRepeatable: true))
         return Data(response.body)
+    }
+
+    /// Sends one operation and reads its answer.
+    func call<Answer: Decodable>(
+        _ operation: String, _ body: some Encodable, _ answer: Answer.Type
+    ) async throws -> Answer {
+        let data = try await call(operation, body)
+        do {
+            return try JSONDecoder().decode(answer, from: data)
+        } catch {
+            throw AWSError(
+                operation: operation, code: "UnreadableResponse", message: "the answer is not what DynamoDB answers",
+                status: 200, body: Array(data))
+        }
     }
 }
 

@@ -86,8 +86,7 @@ extension DynamoDB {
         struct Request: Encodable { var TableName: String }
         struct Response: Decodable { var Table: Description }
         do {
-            let body = try await call("DescribeTable", Request(TableName: table))
-            return try JSONDecoder().decode(Response.self, from: body).Table
+            return try await call("DescribeTable", Request(TableName: table), Response.self).Table
         } catch let error as AWSError where error.code == "ResourceNotFoundException" {
             return nil
         }
@@ -122,8 +121,7 @@ extension DynamoDB {
             var TableName: String
             var TimeToLiveSpecification: Specification
         }
-        let body = try await call("DescribeTimeToLive", Describe(TableName: table))
-        let state = try JSONDecoder().decode(State.self, from: body).TimeToLiveDescription
+        let state = try await call("DescribeTimeToLive", Describe(TableName: table), State.self).TimeToLiveDescription
         if let status = state?.TimeToLiveStatus, ["ENABLED", "ENABLING"].contains(status) {
             guard state?.AttributeName == attribute else {
                 throw AWSError(

@@ -120,8 +120,9 @@ struct Parts: Sendable {
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
         let sessions = services.sessions
         let audit = StoreAudit(
-            node: services.node, connections: connections, sessions: sessions, settlement: settlement, metrics: metrics,
-            logger: logger, endUnheld: { if settings.onLeaseLost == .close { sessions.end($0, .storeAway) } })
+            node: services.node, connections: connections, liveSessions: { sessions.identifiers },
+            settlement: settlement, metrics: metrics, logger: logger,
+            endUnheld: { if settings.onLeaseLost == .close { sessions.end($0, .storeAway) } })
         return Parts(
             services: services, access: access, life: life, audit: audit, transcripts: transcripts, openAPI: document,
             stop: stop)

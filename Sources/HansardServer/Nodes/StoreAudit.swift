@@ -14,7 +14,8 @@ struct StoreAudit: Sendable {
 
     let node: NodeIdentity
     let connections: any ConnectionStore
-    let sessions: LiveSessions
+    /// The sessions that this node serves and that hold a slot as far as it knows.
+    let liveSessions: @Sendable () -> Set<SessionID>
     let settlement: Settlement
     let metrics: Metrics
     let logger: Logger
@@ -49,7 +50,7 @@ struct StoreAudit: Sendable {
     /// One comparison of leases and memory.
     func compare(_ stored: [Lease], with audit: inout LeaseAudit) async throws {
         let findings = audit.compared(
-            stored: stored, live: sessions.identifiers, settling: await settlement.unsettled)
+            stored: stored, live: liveSessions(), settling: await settlement.unsettled)
         for finding in findings {
             switch finding {
             case .orphan(let lease):

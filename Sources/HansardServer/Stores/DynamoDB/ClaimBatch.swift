@@ -30,7 +30,7 @@ struct ClaimBatch {
     }
 
     /// What is known of the counter.
-    private enum Knowledge {
+    private enum Knowledge: Equatable {
         case nothing
         case absent
         case read(DynamoDBCounter)
@@ -71,7 +71,10 @@ struct ClaimBatch {
         case .nothing:
             // One claim needs to know nothing: its condition compares two attributes.
             return undecided.count == 1 ? transaction(.attributes) : .readCounter
-        case .absent: return refuseBeyond(room: DynamoDBItems.number(newest)) ?? transaction(.first)
+        case .absent:
+            // A first counter has nothing to compare with: for more claims than its limit, the leases are asked first.
+            let fits = undecided.count <= DynamoDBItems.number(newest)
+            return refuseBeyond(room: DynamoDBItems.number(newest)) ?? transaction(fits || areNew ? .first : .raise)
         case .read(let counter) where counter.version < newest.version:
             return refuseBeyond(room: max(0, DynamoDBItems.number(newest) - counter.held)) ?? transaction(.raise)
         case .read(let counter):
@@ -94,10 +97,10 @@ struct ClaimBatch {
 
     /// DynamoDB did nothing of the transaction, for these reasons: one for each lease, the last for the counter.
     ///
-    /// - Returns: `.pause` if another transaction was in the way and nothing is known that was not known before.
+    /// - Returns: `.pause` if another transaction was in the way, or if nothing is known that was not known before.
     /// - Throws: what repeating will not help.
     mutating func refused(_ reasons: [DynamoDB.Refusal]) throws(HansardError) -> Turn? {
-        var hasLearnt = false
+        let (knewBefore, wereNew, count) = (knowledge, areNew, undecided.count)
         var left: [(index: Int, claim: Claim)] = []
         for (entry, reason) in zip(undecided, reasons) {
             switch reason {
@@ -105,7 +108,6 @@ struct ClaimBatch {
                 // The lease is the claim's own mark: there with my nonce, an earlier attempt has worked.
                 let isMine = item?["nonce"] == DynamoDBItems.text(entry.claim.lease.nonce)
                 outcomes[entry.index] = isMine ? .claimed : .superseded
-                hasLearnt = true
                 // It has stated its limit all the same. Whether the counter's condition was looked at once a lease's had
                 // failed, nobody promises.
                 mustSetLimit = true
@@ -114,13 +116,13 @@ struct ClaimBatch {
             }
         }
         undecided = left
-        areNew = true
+        // In a conflict nobody promises that the leases were looked at, and the other may be an earlier attempt of these.
+        let isConflict = reasons.contains(.busy)
+        if !isConflict { areNew = true }
         if case .other(let code)? = reasons.last { throw HansardError(.internal, "DynamoDB refuses a claim: \(code)") }
-        if case .condition(let item)? = reasons.last {
-            hasLearnt = true
-            read(item)
-        }
-        return hasLearnt ? nil : .pause
+        if case .condition(let item)? = reasons.last { read(item) }
+        let hasLearnt = knowledge != knewBefore || areNew != wereNew || undecided.count != count
+        return undecided.isEmpty || hasLearnt && !isConflict ? nil : .pause
     }
 
     /// The counter has been read; nil if there is none.

@@ -34,7 +34,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
     private let table: DynamoDB
     private let subject: AWSSubject
     private let surroundings: Surroundings
-    private let lanes: TenantLanes
+    let lanes: TenantLanes
 
     /// A store in a table that `hansard aws init` has prepared.
     init(table: DynamoDB, surroundings: Surroundings = Surroundings()) {
@@ -78,7 +78,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
             switch turn {
             case .readCounter: batch.read(try await table.get(DynamoDBItems.counterKey(tenant)))
             case .setLimit(let limit):
-                try await setLimit(limit, tenant: tenant, in: table)
+                try await setLimit(limit, tenant: tenant, in: table, surroundings)
                 batch.limitWasSet()
             case .pause: try await retry.pause()
             case .done:
@@ -94,18 +94,41 @@ struct DynamoDBConnectionStore: ConnectionStore {
     }
 
     func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
-        try await HansardError.mapping(subject) { try await Self.setLimit(limit, tenant: tenant, in: table) }
+        try await HansardError.mapping(subject) {
+            try await Self.setLimit(limit, tenant: tenant, in: table, surroundings)
+        }
     }
 
-    private static func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID, in table: DynamoDB) async throws {
+    private static func setLimit(
+        _ limit: ConcurrencyLimit, tenant: TenantID, in table: DynamoDB, _ surroundings: Surroundings
+    ) async throws {
         let update = DynamoDBExpression(
             "SET lim = :lim, version = :v, n = if_not_exists(n, :zero), changes = if_not_exists(changes, :zero)",
             ["lim": .number(DynamoDBItems.number(limit)), "v": .number(limit.version), "zero": 0])
         // Refused by a newer limit, it is as it should be.
-        _ = try await table.write(
+        _ = try await write(
             DynamoDBWrite(
                 .update(key: DynamoDBItems.counterKey(tenant), update),
-                if: DynamoDBExpression("attribute_not_exists(version) OR version < :v")))
+                if: DynamoDBExpression("attribute_not_exists(version) OR version < :v")),
+            to: table, surroundings)
+    }
+
+    /// Changes one item, in spite of transactions at it.
+    private static func write(
+        _ write: DynamoDBWrite, to table: DynamoDB, _ surroundings: Surroundings
+    ) async throws -> DynamoDB.Outcome {
+        var retry = ConflictRetry(surroundings)
+        while true {
+            do {
+                return try await table.write(write)
+            } catch let error as AWSError where DynamoDB.conflicts.contains(error.code) {
+                try await retry.pause()
+            }
+        }
+    }
+
+    private func write(_ write: DynamoDBWrite) async throws -> DynamoDB.Outcome {
+        try await Self.write(write, to: table, surroundings)
     }
 
     // MARK: A lease's life
@@ -117,13 +140,13 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 ["connection": DynamoDBItems.text(lease.connection.rawValue), "used": .number(lease.usedMilliseconds)])
             let key = DynamoDBItems.leaseKey(lease.tenant, lease.session)
             let nonce = DynamoDBItems.text(lease.nonce)
-            let raised = try await table.write(
+            let raised = try await write(
                 DynamoDBWrite(
                     .update(key: key, update),
                     if: DynamoDBExpression("nonce = :nonce AND used_ms <= :used", ["nonce": nonce])))
             guard case .refused(let item) = raised, item?["nonce"] == nonce else { return raised == .done }
             // The use never goes back, but the connection is the one that calls.
-            let moved = try await table.write(
+            let moved = try await write(
                 DynamoDBWrite(
                     .update(
                         key: key,
@@ -147,14 +170,14 @@ struct DynamoDBConnectionStore: ConnectionStore {
             if item == nil {
                 // A claim that is still on its way must find the grave.
                 let grave = DynamoDBItems.tombstone(lease.tenant, lease.session, now: surroundings.date())
-                let buried = try await table.write(
+                let buried = try await write(
                     DynamoDBWrite(.put(grave), if: DynamoDBExpression("attribute_not_exists(pk)")))
                 // It came between: then there is a lease to release after all.
                 if case .refused(let item) = buried, item?["nonce"] != nil {
                     return try await release(lease, status: status)
                 }
             }
-            _ = try await table.write(
+            _ = try await write(
                 DynamoDBWrite(
                     .put(status.item(now: surroundings.date())),
                     if: DynamoDBExpression("attribute_not_exists(pk) OR reaped_nonce = :nonce", ["nonce": nonce])))
@@ -213,7 +236,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
 
     func finishStoring(_ session: SessionID, transcriptLocation: String) async throws -> Bool {
         try await HansardError.mapping(subject) {
-            let outcome = try await table.write(
+            let outcome = try await write(
                 DynamoDBWrite(
                     .update(
                         key: DynamoDBItems.statusKey(session),
@@ -268,7 +291,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
 
     func heartbeat(_ node: NodeRecord) async throws {
         try await HansardError.mapping(subject) {
-            _ = try await table.write(
+            _ = try await write(
                 DynamoDBWrite(
                     .update(key: DynamoDBItems.nodeKey(node.epoch), node.update(now: surroundings.date()))))
         }
@@ -286,7 +309,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
 
     func remove(_ epoch: NodeEpoch) async throws {
         try await HansardError.mapping(subject) {
-            _ = try await table.write(DynamoDBWrite(.delete(key: DynamoDBItems.nodeKey(epoch))))
+            _ = try await write(DynamoDBWrite(.delete(key: DynamoDBItems.nodeKey(epoch))))
         }
     }
 
@@ -300,17 +323,20 @@ struct DynamoDBConnectionStore: ConnectionStore {
             for _ in 0..<Self.auditAttempts {
                 let item = try await table.get(key)
                 let held = Int64(try await readLeases(of: tenant).count)
-                guard let item else { return 0 }
-                let counter = DynamoDBCounter(item)
-                if counter.held == held { return 0 }
-                let outcome = try await table.write(
+                let counter = DynamoDBCounter(item ?? [:])
+                if counter.held == held, item == nil || item?["n"] != nil { return 0 }
+                // A hand may have taken any of it away.
+                let seen = ["n", "changes"].map { name in
+                    item?[name] == nil ? "attribute_not_exists(\(name))" : "\(name) = :\(name)"
+                }
+                let outcome = try await write(
                     DynamoDBWrite(
                         .update(
                             key: key,
                             DynamoDBExpression("SET n = :held ADD changes :one", ["held": .number(held), "one": 1])),
                         if: DynamoDBExpression(
-                            "n = :n AND changes = :changes",
-                            ["n": .number(counter.held), "changes": .number(counter.changes)])))
+                            seen.joined(separator: " AND "), item?.filter { ["n", "changes"].contains($0.key) } ?? [:]))
+                )
                 if outcome == .done { return Int(counter.held - held) }
             }
             throw HansardError(

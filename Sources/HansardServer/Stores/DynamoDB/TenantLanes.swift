@@ -40,8 +40,11 @@ actor TenantLanes {
         return try await body()
     }
 
+    /// How many of a tenant wait for their turn.
+    func waitingCount(_ tenant: TenantID) -> Int { waiting[tenant]?.count ?? 0 }
+
     private func checkRoom(_ tenant: TenantID) throws {
-        guard waiting[tenant, default: []].count < Self.waitingLimit else {
+        guard waitingCount(tenant) < Self.waitingLimit else {
             throw HansardError(
                 .unavailable, "too many claims and releases of the tenant wait for DynamoDB", retryAfter: .seconds(1))
         }

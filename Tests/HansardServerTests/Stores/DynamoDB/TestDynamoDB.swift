@@ -13,7 +13,18 @@ enum TestDynamoDB {
     struct Server: Sendable {
         var origin: String
         var credentials: AWSCredentials
-        var http: HTTPClient
+        var http: PatientTransport
+    }
+
+    /// Waits for answers for as long as a busy machine takes: how long they may take is not what tests of stores are about.
+    struct PatientTransport: HTTPTransport {
+        let client: HTTPClient
+
+        func send(_ request: TransferRequest) async throws -> TransferResponse {
+            var request = request
+            request.timeout = .seconds(60)
+            return try await client.send(request)
+        }
     }
 
     private static let project = URL(fileURLWithPath: StoreFixture.migrationsDirectory).deletingLastPathComponent()
@@ -46,7 +57,7 @@ enum TestDynamoDB {
         options.maximumConnectionsPerOrigin = 32
         return Server(
             origin: words[0], credentials: AWSCredentials(accessKeyID: words[1], secretAccessKey: words[2]),
-            http: try HTTPClient(options: options))
+            http: PatientTransport(client: try HTTPClient(options: options)))
     }
 
     /// A table without items, over a transport that may make faults.
