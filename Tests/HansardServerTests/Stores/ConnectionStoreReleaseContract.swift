@@ -29,6 +29,33 @@ import Testing
         }
     }
 
+    /// A store may end leases that wait together in one call: each still ends as it would have alone.
+    @Test(arguments: ConnectionStoreConformer.allCases)
+    func releasesThatComeTogetherEndEachItsOwn(of conformer: ConnectionStoreConformer) async throws {
+        try await conformer.run { subject async throws in
+            let limit = ConcurrencyLimit(sessions: 60, version: 1)
+            let leases = (0..<60).map { _ in Lease.new(tenant) }
+            for lease in leases { #expect(try await subject.store.claim(lease, limit: limit) == .claimed) }
+            let (reaped, claimedAnew) = (Set(leases[..<5].map(\.session)), leases[5])
+            for lease in leases[..<5] { #expect(try await subject.peer.reap(lease, status: .new(lease, .interrupted))) }
+            let outcomes = try await withThrowingTaskGroup(of: (SessionID, ReleaseOutcome).self) { group in
+                for lease in leases {
+                    // Who holds it under another nonce keeps it.
+                    let mine = lease == claimedAnew ? lease.reclaimed() : lease
+                    group.addTask { (lease.session, try await subject.store.release(mine, status: .new(mine))) }
+                }
+                return try await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+            }
+            for lease in leases {
+                let isGone = reaped.contains(lease.session) || lease == claimedAnew
+                #expect(outcomes[lease.session] == (isGone ? .alreadyGone : .released))
+                #expect(try await subject.peer.status(of: lease.session) == (lease == claimedAnew ? nil : .new(lease)))
+            }
+            #expect(try await subject.store.leases(of: tenant) == [claimedAnew])
+            #expect(try await subject.store.repairCount(of: tenant) == 0)
+        }
+    }
+
     /// A node that was taken for dead and lives, or comes back, knows how its session ended; the reaper could not.
     @Test(arguments: ConnectionStoreConformer.allCases)
     func aHolderCorrectsItsReaperOnce(of conformer: ConnectionStoreConformer) async throws {

@@ -42,9 +42,9 @@ struct DynamoDBConnectionStore: ConnectionStore {
         subject = AWSSubject(name: "the table '\(table.table)'", setting: "HANSARD_DYNAMODB_TABLE")
         self.surroundings = surroundings
         let counters = Locked<[TenantID: DynamoDBCounter]>([:])
-        lanes = TenantLanes { claims in
-            try await Self.decide(claims, table: table, counters: counters, surroundings)
-        }
+        lanes = TenantLanes(
+            decide: { try await Self.decide($0, table: table, counters: counters, surroundings) },
+            endLeases: { try await Self.end($0, table: table, surroundings) })
     }
 
     // MARK: Claims
@@ -205,31 +205,33 @@ struct DynamoDBConnectionStore: ConnectionStore {
         }
     }
 
-    /// A tombstone in the lease's place, one less on the counter, and the status: all or nothing.
     private func end(
         _ lease: Lease, if condition: DynamoDBExpression, status: DynamoDBItem
     ) async throws -> DynamoDB.Outcome {
-        let (table, surroundings) = (table, surroundings)
-        let writes = [
-            DynamoDBWrite(
-                .put(DynamoDBItems.tombstone(lease.tenant, lease.session, now: surroundings.date())), if: condition),
-            DynamoDBWrite(
-                .update(
-                    key: DynamoDBItems.counterKey(lease.tenant),
-                    DynamoDBExpression("ADD n :less, changes :one", ["less": -1, "one": 1]))),
-            DynamoDBWrite(.put(status)),
-        ]
-        return try await lanes.alone(lease.tenant) {
-            var retry = ConflictRetry(surroundings)
-            while true {
-                guard case .refused(let reasons) = try await table.transact(writes) else { return .done }
-                if case .condition(let item)? = reasons.first { return .refused(item) }
-                for case .other(let code) in reasons {
-                    throw HansardError(.internal, "DynamoDB refuses a release: \(code)")
-                }
-                try await retry.pause()
+        try await lanes.end(LeaseEnd(lease: lease, condition: condition, status: status))
+    }
+
+    /// Those whose condition does not hold are left out, and the others tried again without them.
+    private static func end(
+        _ ends: [LeaseEnd], table: DynamoDB, _ surroundings: Surroundings
+    ) async throws -> [DynamoDB.Outcome] {
+        var outcomes = [DynamoDB.Outcome](repeating: .done, count: ends.count)
+        var left = Array(ends.indices)
+        var retry = ConflictRetry(surroundings)
+        while !left.isEmpty {
+            let writes = LeaseEnd.writes(left.map { ends[$0] }, now: surroundings.date())
+            guard case .refused(let reasons) = try await table.transact(writes) else { break }
+            for case .other(let code) in reasons {
+                throw HansardError(.internal, "DynamoDB refuses a release: \(code)")
             }
+            let before = left.count
+            for (place, index) in left.enumerated() {
+                if case .condition(let item) = reasons[2 * place] { outcomes[index] = .refused(item) }
+            }
+            left.removeAll { outcomes[$0] != .done }
+            if left.count == before { try await retry.pause() }
         }
+        return outcomes
     }
 
     // MARK: After the end

@@ -1,8 +1,9 @@
+import AWS
 import DequeModule
 import Hansard
 
 /// Lets a node's own transactions on one tenant's counter take turns: DynamoDB would call off one of two that meet, and
-/// both would have to be tried again. Claims that wait for their turn go into it together.
+/// both would have to be tried again. Claims that wait for their turn go into it together, and so do ends of leases.
 actor TenantLanes {
     /// Claims, releases and reaps of one tenant that may wait on this node. Beyond, they are told to come again.
     static let waitingLimit = 1_000
@@ -10,34 +11,46 @@ actor TenantLanes {
     /// Decides 1...`ClaimBatch.limit` claims of different sessions of one tenant, in the order in which they came.
     typealias Decide = @Sendable ([ClaimBatch.Claim]) async throws -> [ClaimOutcome]
 
+    /// Gives back 1...`LeaseEnd.limit` slots of different sessions of one tenant.
+    typealias EndLeases = @Sendable ([LeaseEnd]) async throws -> [DynamoDB.Outcome]
+
+    private struct Pending<Item: Sendable, Outcome: Sendable> {
+        var item: Item
+        var continuation: CheckedContinuation<Outcome, any Error>
+    }
+
     private enum Work {
-        case claim(ClaimBatch.Claim, CheckedContinuation<ClaimOutcome, any Error>)
-        case turn(CheckedContinuation<Void, Never>)
+        case claim(Pending<ClaimBatch.Claim, ClaimOutcome>)
+        case end(Pending<LeaseEnd, DynamoDB.Outcome>)
     }
 
     private var waiting: [TenantID: Deque<Work>] = [:]
     private let decide: Decide
+    private let endLeases: EndLeases
 
-    /// - Parameter decide: takes the slots.
-    init(decide: @escaping Decide) { self.decide = decide }
+    /// - Parameters:
+    ///   - decide: takes the slots.
+    ///   - endLeases: gives them back.
+    init(decide: @escaping Decide, endLeases: @escaping EndLeases) {
+        self.decide = decide
+        self.endLeases = endLeases
+    }
 
     /// Claims, together with the others that wait.
     func claim(_ claim: ClaimBatch.Claim) async throws -> ClaimOutcome {
         let tenant = claim.lease.tenant
         try checkRoom(tenant)
         return try await withCheckedThrowingContinuation { continuation in
-            add(.claim(claim, continuation), tenant: tenant)
+            add(.claim(Pending(item: claim, continuation: continuation)), tenant: tenant)
         }
     }
 
-    /// Runs `body` when it is its turn.
-    func alone<Value: Sendable>(
-        _ tenant: TenantID, _ body: @Sendable () async throws -> Value
-    ) async throws -> Value {
-        try checkRoom(tenant)
-        await withCheckedContinuation { continuation in add(.turn(continuation), tenant: tenant) }
-        defer { ended(tenant) }
-        return try await body()
+    /// Gives a slot back, together with the others that wait to be.
+    func end(_ end: LeaseEnd) async throws -> DynamoDB.Outcome {
+        try checkRoom(end.lease.tenant)
+        return try await withCheckedThrowingContinuation { continuation in
+            add(.end(Pending(item: end, continuation: continuation)), tenant: end.lease.tenant)
+        }
     }
 
     /// How many of a tenant wait for their turn.
@@ -66,33 +79,45 @@ actor TenantLanes {
 
     private func start(_ work: Work, _ tenant: TenantID) {
         switch work {
-        case .turn(let continuation): continuation.resume()
-        case .claim(let claim, let continuation):
-            let batch = [(claim: claim, continuation: continuation)] + takeClaims(of: tenant, besides: claim)
-            Task {
-                do {
-                    let outcomes = try await decide(batch.map(\.claim))
-                    for (entry, outcome) in zip(batch, outcomes) { entry.continuation.resume(returning: outcome) }
-                } catch {
-                    for entry in batch { entry.continuation.resume(throwing: error) }
-                }
-                ended(tenant)
+        case .claim(let first):
+            let others = take(ClaimBatch.limit - 1, of: tenant, besides: first.item.lease.session) { work in
+                if case .claim(let claim) = work { (claim, claim.item.lease.session) } else { nil }
             }
+            run([first] + others, tenant, decide)
+        case .end(let first):
+            let others = take(LeaseEnd.limit - 1, of: tenant, besides: first.item.lease.session) { work in
+                if case .end(let end) = work { (end, end.item.lease.session) } else { nil }
+            }
+            run([first] + others, tenant, endLeases)
         }
     }
 
-    /// The claims that wait, as far as they fit, each session once: a transaction may not touch an item twice.
-    private func takeClaims(
-        of tenant: TenantID, besides first: ClaimBatch.Claim
-    ) -> [(claim: ClaimBatch.Claim, continuation: CheckedContinuation<ClaimOutcome, any Error>)] {
-        var taken: [(claim: ClaimBatch.Claim, continuation: CheckedContinuation<ClaimOutcome, any Error>)] = []
-        var sessions: Set = [first.lease.session]
+    private func run<Item, Outcome>(
+        _ batch: [Pending<Item, Outcome>], _ tenant: TenantID,
+        _ work: @escaping @Sendable ([Item]) async throws -> [Outcome]
+    ) {
+        Task {
+            do {
+                let outcomes = try await work(batch.map(\.item))
+                for (entry, outcome) in zip(batch, outcomes) { entry.continuation.resume(returning: outcome) }
+            } catch {
+                for entry in batch { entry.continuation.resume(throwing: error) }
+            }
+            ended(tenant)
+        }
+    }
+
+    /// What waits of one kind, as far as it fits, each session once: a transaction may not touch an item twice. What waits
+    /// for the same session before it stays before it.
+    private func take<Entry>(
+        _ limit: Int, of tenant: TenantID, besides first: SessionID, _ match: (Work) -> (Entry, SessionID)?
+    ) -> [Entry] {
+        var taken: [Entry] = []
+        var sessions: Set = [first]
         var left: Deque<Work> = []
         for work in waiting[tenant] ?? [] {
-            if case .claim(let claim, let continuation) = work, taken.count < ClaimBatch.limit - 1,
-                sessions.insert(claim.lease.session).inserted
-            {
-                taken.append((claim, continuation))
+            if taken.count < limit, let (entry, session) = match(work), sessions.insert(session).inserted {
+                taken.append(entry)
             } else {
                 left.append(work)
             }
