@@ -1,3 +1,4 @@
+import AWS
 import EventLoops
 import Foundation
 import Hansard
@@ -11,6 +12,8 @@ import Testing
     private final class Desk: Sendable {
         private struct State {
             var batches: [[SessionID]] = []
+            /// The leases that were ended together, and after how many batches of claims.
+            var ends: [(sessions: [SessionID], after: Int)] = []
             var isOpen = false
             var failure: HansardError?
             var waiting: [CheckedContinuation<Void, Never>] = []
@@ -40,6 +43,16 @@ import Testing
             return claims.map { .limitReached(limit: Int($0.lease.usedMilliseconds)) }
         }
 
+        var ends: [(sessions: [SessionID], after: Int)] { state.withLock(\.ends) }
+
+        func end(_ ends: [LeaseEnd]) async throws -> [DynamoDB.Outcome] {
+            try state.withLock { state in
+                state.ends.append((ends.map(\.lease.session), state.batches.count))
+                if let failure = state.failure { throw failure }
+            }
+            return ends.map { .refused(["pk": .string($0.lease.session.description)]) }
+        }
+
         func open(failing failure: HansardError? = nil) {
             let waiting = state.withLock { state in
                 state.isOpen = true
@@ -57,6 +70,19 @@ import Testing
         return ClaimBatch.Claim(lease: lease, limit: ConcurrencyLimit(sessions: nil, version: 1))
     }
 
+    private func end(_ number: Int, tenant: TenantID = Sample.tenant) -> LeaseEnd {
+        LeaseEnd(lease: claim(number, tenant: tenant).lease, condition: DynamoDBExpression("true"), status: [:])
+    }
+
+    /// The answer to an end that is its own.
+    private func answer(_ number: Int) -> DynamoDB.Outcome {
+        .refused(["pk": .string(Sample.session(number).description)])
+    }
+
+    private func lanes(_ desk: Desk) -> TenantLanes {
+        TenantLanes(decide: { try await desk.decide($0) }, endLeases: { try await desk.end($0) })
+    }
+
     /// Starts claims in this order, and returns when all of them wait.
     private func start(
         _ numbers: [Int], _ lanes: TenantLanes
@@ -72,7 +98,7 @@ import Testing
 
     /// A lane whose turn somebody has already.
     private func busyLanes(_ desk: Desk) async throws -> (TenantLanes, Task<ClaimOutcome, any Error>) {
-        let lanes = TenantLanes { try await desk.decide($0) }
+        let lanes = lanes(desk)
         let first = Task { try await lanes.claim(claim(0)) }
         try await eventually("the first has its turn") { desk.batches.count == 1 }
         return (lanes, first)
@@ -102,42 +128,53 @@ import Testing
         #expect(desk.batches == expected)
     }
 
-    @Test func releasesTakeTurnsWithClaims() async throws {
+    @Test func endsTakeTurnsWithClaimsAndGoTogetherToo() async throws {
         let desk = Desk()
         let (lanes, first) = try await busyLanes(desk)
-        let turns = Locked<[String]>([])
         let before = try await start([1], lanes)
-        let waiting = await lanes.waitingCount(Sample.tenant)
-        let release = Task {
-            try await lanes.alone(Sample.tenant) { turns.withLock { $0.append("after \(desk.batches.count)") } }
+        var ends: [Task<DynamoDB.Outcome, any Error>] = []
+        for number in 101...130 {
+            let waiting = await lanes.waitingCount(Sample.tenant)
+            ends.append(Task { try await lanes.end(end(number)) })
+            try await eventually("the end waits") { await lanes.waitingCount(Sample.tenant) > waiting }
         }
-        try await eventually("the release waits") { await lanes.waitingCount(Sample.tenant) > waiting }
         let after = try await start(Array(2...30), lanes)
         desk.open()
-        try await release.value
+        for (number, task) in zip(101...130, ends) { #expect(try await task.value == answer(number)) }
         for task in [first] + before + after { _ = try await task.value }
-        // Claims that came later go with the one before it, and what does not fit comes after it.
+        // Claims that came later go with the one before, and what does not fit comes in its own turn.
         #expect(desk.batches.map(\.count) == [1, 25, 5])
-        #expect(turns.withLock { $0 } == ["after 2"])
+        #expect(desk.ends.map(\.sessions.count) == [25, 5])
+        #expect(desk.ends.map(\.after) == [2, 2])
+        #expect(desk.ends.flatMap(\.sessions) == (101...130).map { Sample.session($0) })
     }
 
     @Test func turnsAreNeverAtOnce() async throws {
-        let lanes = TenantLanes { claims in claims.map { _ in .claimed } }
         let active = Locked((now: 0, most: 0))
+        let turn: @Sendable () async -> Void = {
+            active.withLock {
+                $0.now += 1
+                $0.most = max($0.most, $0.now)
+            }
+            await Task.yield()
+            active.withLock { $0.now -= 1 }
+        }
+        let lanes = TenantLanes(
+            decide: { claims in
+                await turn()
+                return claims.map { _ in .claimed }
+            },
+            endLeases: { ends in
+                await turn()
+                return ends.map { _ in .done }
+            })
         try await withThrowingTaskGroup { group in
             for number in 0..<200 {
                 group.addTask {
                     if number.isMultiple(of: 3) {
                         _ = try await lanes.claim(claim(number))
-                        return
-                    }
-                    try await lanes.alone(Sample.tenant) {
-                        active.withLock {
-                            $0.now += 1
-                            $0.most = max($0.most, $0.now)
-                        }
-                        await Task.yield()
-                        active.withLock { $0.now -= 1 }
+                    } else {
+                        _ = try await lanes.end(end(number))
                     }
                 }
             }
@@ -155,13 +192,11 @@ import Testing
             let error = await #expect(throws: HansardError.self) { try await task.value }
             #expect(error?.message == "away")
         }
+        let failure = await #expect(throws: HansardError.self) { try await lanes.end(end(5)) }
+        #expect(failure?.message == "away")
         desk.open()
         #expect(try await lanes.claim(claim(7)) == .limitReached(limit: 7))
-        let failure = await #expect(throws: HansardError.self) {
-            try await lanes.alone(Sample.tenant) { throw HansardError(.internal, "broken") }
-        }
-        #expect(failure?.code == .internal)
-        #expect(try await lanes.alone(Sample.tenant) { 5 } == 5)
+        #expect(try await lanes.end(end(5)) == answer(5))
     }
 
     @Test func aTurnThatHangsHoldsNobodyElsesTenant() async throws {
@@ -169,7 +204,7 @@ import Testing
         let (lanes, first) = try await busyLanes(desk)
         let waiting = try await start([1], lanes)
         #expect(try await lanes.claim(claim(2, tenant: Sample.otherTenant)) == .limitReached(limit: 2))
-        #expect(try await lanes.alone(Sample.otherTenant) { true })
+        #expect(try await lanes.end(end(3, tenant: Sample.otherTenant)) == answer(3))
         #expect(desk.batches.count == 2, "the first tenant still has its turn")
         desk.open()
         for task in [first] + waiting { _ = try await task.value }
@@ -185,7 +220,7 @@ import Testing
             await lanes.waitingCount(Sample.tenant) == TenantLanes.waitingLimit
         }
         #expect(await code { _ = try await lanes.claim(claim(0)) } == .unavailable)
-        #expect(await code { try await lanes.alone(Sample.tenant) {} } == .unavailable)
+        #expect(await code { _ = try await lanes.end(end(0)) } == .unavailable)
         let other = Task { try await lanes.claim(claim(1, tenant: Sample.otherTenant)) }
         desk.open()
         for task in [first, other] + waiting { _ = try await task.value }
