@@ -149,7 +149,7 @@ extension Setting {
             "HANSARD_S3_KMS_KEY",
             \.s3KMSKey,
             .optional(.keyName),
-            default: "the account's own for S3",
+            default: "none: the account's own for S3",
             "the key of aws:kms: its id, ARN or alias"
         ),
         Setting(
