@@ -52,6 +52,12 @@ extension S3 {
         }
     }
 
+    /// Begins an object in parts and gives it up: whether both are allowed. Nothing is left behind.
+    public func checkUploadInParts(_ key: String, contentType: String) async throws {
+        let upload = try await createUpload(key, putHeaders(contentType: contentType, metadata: [:]))
+        try await giveUp(key, upload)
+    }
+
     private func createUpload(_ key: String, _ headers: [TransferHeader]) async throws -> String {
         let operation = "CreateMultipartUpload"
         let response = try await call(
@@ -125,8 +131,10 @@ extension S3 {
     /// Gives the parts up, which would be paid for else, even if the caller has been cancelled. What this leaves (and
     /// what a killed process leaves) is for the bucket's lifecycle rule `AbortIncompleteMultipartUpload`.
     private func abort(_ key: String, _ upload: String) async {
-        await Task {
-            _ = try? await call("AbortMultipartUpload", "DELETE", key: key, query: [("uploadId", upload)])
-        }.value
+        await Task { try? await giveUp(key, upload) }.value
+    }
+
+    private func giveUp(_ key: String, _ upload: String) async throws {
+        _ = try await call("AbortMultipartUpload", "DELETE", key: key, query: [("uploadId", upload)])
     }
 }

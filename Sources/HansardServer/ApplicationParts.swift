@@ -113,7 +113,7 @@ struct Parts: Sendable {
         } catch {
             // Transcripts can wait in the spool, so that a node starts while a bucket is away; a folder is this machine's.
             guard settings.transcriptsFolder == nil else { throw error }
-            logger.error("the transcript store cannot be used yet; transcripts wait in the spool", error)
+            await settlement.transcriptsAreAway(error)
         }
         try await life.begin()
         try epochFile.write(services.node.epoch)

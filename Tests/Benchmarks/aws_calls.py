@@ -9,7 +9,7 @@ from aws_emulators import Ministack
 from aws_proxy import Exchange, FaultyAWS, Request, Response
 from aws_state import Table, make_table
 from cluster import running_cluster
-from fleet import Fleet, Node, check_quiet
+from fleet import Fleet, Founding, Node, check_quiet
 from listen import ListenSession
 from places import RELEASE_BINARY
 
@@ -126,7 +126,7 @@ def main() -> None:
         table = make_table(aws.client("dynamodb"), TABLE)
         settings = aws.environment(aws.root) | {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
         with Fleet(
-            postgres, RELEASE_BINARY, HANSARD_CONNECTIONS="dynamodb", HANSARD_DYNAMODB_TABLE=TABLE, **settings
+            Founding(postgres, RELEASE_BINARY), HANSARD_CONNECTIONS="dynamodb", HANSARD_DYNAMODB_TABLE=TABLE, **settings
         ) as fleet:
             node = fleet.start("one")
             first = counted(proxy, fleet, table, lambda _: one_at_a_time(node, 1))

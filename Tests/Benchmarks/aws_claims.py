@@ -18,7 +18,7 @@ from pathlib import Path
 
 from aws_emulators import AccessKey, aws_environment
 from cluster import running_cluster
-from fleet import Fleet, Node
+from fleet import Fleet, Founding, Node
 from listen import LINEAR16
 from places import RELEASE_BINARY, STAND_INS
 from processes import cpu_seconds
@@ -209,7 +209,7 @@ def main() -> None:
         with dynamodb(delay_ms) as (url, said), running_cluster() as postgres:
             settings = aws_environment(url, AccessKey("AKIAIOSFODNN7EXAMPLE", base64.b64encode(bytes(30)).decode()))
             with Fleet(
-                postgres, RELEASE_BINARY, HANSARD_CONNECTIONS="dynamodb", HANSARD_DYNAMODB_TABLE="hansard", **settings
+                Founding(postgres, RELEASE_BINARY), HANSARD_CONNECTIONS="dynamodb", HANSARD_DYNAMODB_TABLE="hansard", **settings
             ) as fleet:
                 keys = [add_tenant(fleet) for _ in range(TENANTS)]
                 node = fleet.start("one")

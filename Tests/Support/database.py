@@ -46,6 +46,22 @@ class Database:
         held = self.query(f"SELECT 1 FROM leases WHERE session_id = '{session_id}'")
         return "active" if held else None
 
+    # As `aws_state.Table` has them.
+
+    def state(self, session_id: str, tenant: str) -> str | None:
+        return self.session_state(session_id)
+
+    def leases(self, tenant: str) -> list[list[str]]:
+        return self.query(f"SELECT session_id FROM leases WHERE tenant_id = '{tenant}'")
+
+    def all_leases(self) -> list[list[str]]:
+        return self.query("SELECT session_id FROM leases")
+
+    def counter(self, tenant: str) -> int:
+        """How many slots the tenant holds by its counter; 0 before there is one."""
+        rows = self.query(f"SELECT held FROM tenant_slots WHERE tenant_id = '{tenant}'")
+        return int(rows[0][0]) if rows else 0
+
     def session_reason(self, session_id: str) -> str:
         return self.query(f"SELECT reason FROM session_status WHERE session_id = '{session_id}'")[0][0]
 

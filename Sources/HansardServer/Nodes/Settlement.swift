@@ -178,6 +178,12 @@ actor Settlement {
         }
     }
 
+    /// The transcript store did not pass its check at the start. Until it takes something it counts as away.
+    func transcriptsAreAway(_ error: any Error) {
+        guard awayStores.insert("transcripts").inserted else { return }
+        logger.error("the transcript store cannot be used yet; transcripts wait in the spool", error)
+    }
+
     /// One pass over everything that waits; a start and a stop make one of their own.
     func workOnce() async {
         // A store that does not answer is asked once in a pass: asking it for each session would take for ever.
@@ -189,11 +195,25 @@ actor Settlement {
             if outcome != nil { abandoned[id] = nil }
         }
         for id in Array(waiting.keys) { await advance(id, unless: &silent) }
+        if awayStores.contains("transcripts"), !silent.contains("transcripts") { await checkTranscripts() }
         await recordUsage()
         for (id, item) in waiting where item.progress.steps == [.forget] {
             waiting[id] = nil
             refusals[id] = nil
             spool.append(.settled(id))
+        }
+    }
+
+    /// Whether the store is back, asked while no transcript waits by which it would show.
+    private func checkTranscripts() async {
+        let transcripts = transcripts
+        await firstWithin(limits.retryWait) { [self] in
+            do {
+                try await transcripts.checkHealth()
+                await report("transcripts", error: nil)
+            } catch {
+                await report("transcripts", error: error)
+            }
         }
     }
 

@@ -14,8 +14,8 @@ struct AWSCheck {
         guard holds else { throw HansardError(.internal, otherwise) }
     }
 
-    /// The calls of `ConnectionStore`.
-    static func connections(_ store: some ConnectionStore, _ settings: Settings) -> [AWSCheck] {
+    /// The calls of `DynamoDBConnectionStore`.
+    static func connections(_ store: DynamoDBConnectionStore, _ settings: Settings) -> [AWSCheck] {
         let epoch = NodeEpoch(node: "\(settings.node)-check", epoch: UUID())
         let tenant = TenantID(UUID())
         let node = NodeRecord(
@@ -49,6 +49,10 @@ struct AWSCheck {
                 let status = SessionStatus.abandoned(leases[0], now: .now)
                 try expect(try await store.release(leases[0], status: status) == .released, "the lease was gone")
             },
+            AWSCheck(name: "release again") {
+                let status = SessionStatus.abandoned(leases[0], now: .now)
+                try expect(try await store.release(leases[0], status: status) == .alreadyGone, "the lease came back")
+            },
             AWSCheck(name: "read a session's status") {
                 try expect(try await store.status(of: leases[0].session) != nil, "the status is not there")
             },
@@ -60,11 +64,12 @@ struct AWSCheck {
                 try expect(try await store.repairCount(of: tenant) == 0, "the counter was wrong")
             },
             AWSCheck(name: "remove the node") { try await store.remove(epoch) },
+            AWSCheck(name: "remove the counter") { try await store.forget(tenant) },
         ]
     }
 
-    /// The calls of `TranscriptStore`, and what a client does with a download's address.
-    static func transcripts(_ store: some TranscriptStore, _ http: some HTTPTransport) -> [AWSCheck] {
+    /// The calls of `S3TranscriptStore`, and what a client does with a download's address.
+    static func transcripts(_ store: S3TranscriptStore, _ http: some HTTPTransport) -> [AWSCheck] {
         let tenant = TenantID(UUID())
         let now = Date.now
         let session = SessionID(startedAt: now, random: Array(UUID().uuidString.utf8.prefix(10)))
@@ -92,6 +97,7 @@ struct AWSCheck {
                     "the signed address is answered with HTTP \(response.status): its key lacks "
                         + "s3:GetObject, or this machine's clock is wrong")
             },
+            AWSCheck(name: "give up a long transcript") { try await store.checkLongTranscripts() },
             AWSCheck(name: "delete a transcript") { try await store.delete(session, tenant: tenant) },
         ]
     }

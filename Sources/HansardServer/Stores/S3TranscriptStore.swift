@@ -105,6 +105,14 @@ struct S3TranscriptStore: TranscriptStore {
         }
     }
 
+    /// Begins to write as sessions with long transcripts will, and gives it up: a permission of its own.
+    @concurrent func checkLongTranscripts() async throws {
+        try await HansardError.mapping(subject) {
+            try await s3.checkUploadInParts(
+                location.key(Self.healthName), contentType: TranscriptFormat.json.contentType)
+        }
+    }
+
     private func key(of session: SessionID, tenant: TenantID) -> String {
         location.key(Self.objectName(session, tenant: tenant))
     }

@@ -1,5 +1,6 @@
 """AWS for the tests of this folder: emulators that tests share and that forget everything between them."""
 
+import subprocess
 from contextlib import ExitStack
 
 import pytest
@@ -8,7 +9,10 @@ from aws_emulators import AccessKey, Ministack, Moto
 from aws_policies import Resources, policy, user_with
 from aws_proxy import FaultyAWS
 from aws_state import Bucket, Table, make_bucket, make_table
-from fleet import Fleet
+from cluster import Cluster
+from fleet import Fleet, Founding, State
+from postgres_proxy import FaultyPostgres
+from server import make_state_dir
 
 TABLE, BUCKET, PREFIX = "hansard-state", "hansard-transcripts", "calls"
 
@@ -81,10 +85,16 @@ def init_key(aws, resources) -> AccessKey:
 
 
 @pytest.fixture
-def stores(resources) -> dict[str, str]:
+def connections() -> str:
+    """Which store counts; tests of both are parametrised with this name."""
+    return "dynamodb"
+
+
+@pytest.fixture
+def stores(resources, connections) -> dict[str, str]:
     """What chooses the stores: nothing else differs from a node without AWS."""
     return {
-        "HANSARD_CONNECTIONS": "dynamodb",
+        "HANSARD_CONNECTIONS": connections,
         "HANSARD_DYNAMODB_TABLE": resources.table,
         "HANSARD_TRANSCRIPTS": f"s3://{resources.bucket}/{resources.prefix}",
     }
@@ -100,9 +110,33 @@ def s3_proxy(aws, faulty):
     return faulty(aws)
 
 
+@pytest.fixture(scope="session")
+def founding():
+    folder = make_state_dir()
+    cluster = Cluster(folder / "cluster")
+    cluster.start()
+    yield Founding(cluster)
+    cluster.stop()
+    subprocess.run(["rm", "-rf", "--", folder], check=True)
+
+
 @pytest.fixture
-def fleet(aws, cluster, stores, node_key, dynamodb_proxy, s3_proxy):
+def fleet(aws, founding, stores, node_key, dynamodb_proxy, s3_proxy):
     """A fleet whose calls pass proxies, without faults so far. The table is for the test to make, or not."""
     endpoints = {"AWS_ENDPOINT_URL_DYNAMODB": dynamodb_proxy.url, "AWS_ENDPOINT_URL_S3": s3_proxy.url}
-    with Fleet(cluster, **(stores | aws.environment(node_key) | endpoints)) as fleet:
+    with Fleet(founding, **(stores | aws.environment(node_key) | endpoints)) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def state(connections, fleet, table) -> State:
+    """What the store that counts holds, read by something other than the product."""
+    return table if connections == "dynamodb" else fleet.database
+
+
+@pytest.fixture
+def postgres_proxy(fleet, founding):
+    """The way to Postgres of nodes that are started afterwards, without faults so far."""
+    with FaultyPostgres(founding.cluster.folder) as proxy:
+        fleet.connect_through(proxy.port)
+        yield proxy

@@ -1,224 +1,32 @@
 """deploy/iam: what its policies allow is what is needed, and nothing else.
 
-The calls are made by boto3, one for each kind that the product makes. ministack judges the policies as they are
-shipped: resources, conditions, and each write of a transaction. moto is asked about their actions.
+The calls are the product's own, by a user who has exactly the policy: `hansard aws check` makes every call of a node
+(acquire, renew, release, reap, put, get, presign, delete and the rest), `hansard aws init` those of an administrator.
+ministack judges the policies as they are shipped: resources, conditions, and each write of a transaction. moto, which
+checks signatures too, is asked about their actions; it wants one more for a transaction, `dynamodb:TransactWriteItems`,
+which AWS does not have and which the shipped policy does not hold, so that `for_moto` adds it.
 """
 
-import urllib.error
+import subprocess
 
 import pytest
 from botocore.exceptions import ClientError
 
-from aws_emulators import Moto
+from aws_emulators import AccessKey, Moto
 from aws_policies import Resources, actions, policy, user_with, without
-from aws_state import make_bucket, make_table
+from aws_state import make_bucket
+from fleet import hansard
 
-LEASE = {"pk": {"S": "T#1"}, "sk": {"S": "L#1"}}
-COUNTER = {"pk": {"S": "T#1"}, "sk": {"S": "CONC"}}
-STATUS = {"pk": {"S": "S#1"}, "sk": {"S": "STATUS"}}
-NODE = {"pk": {"S": "NODES"}, "sk": {"S": "node#1"}}
-ONE = {":value": {"N": "1"}}
-
-
-class Caller:
-    """Makes calls under a policy, and notes which AWS does not allow."""
-
-    def __init__(self, aws, document: dict, resources: Resources):
-        key = user_with(aws, document)
-        self.dynamodb, self.s3 = aws.client("dynamodb", key), aws.client("s3", key, signature_version="s3v4")
-        self.aws, self.table, self.resources = aws, {"TableName": resources.table}, resources
-        self.object = {"Bucket": resources.bucket, "Key": f"{resources.prefix}/tenant/2026/01/01/session.json"}
-        self.refused: list[str] = []
-        self.failed: list[str] = []
-
-    def make(self, *calls) -> "Caller":
-        for call in calls:
-            try:
-                call(self)
-            except (ClientError, urllib.error.HTTPError) as error:
-                status = error.code if isinstance(error, urllib.error.HTTPError) else _status(error)
-                (self.refused if status == 403 else self.failed).append(call.__name__)
-        return self
-
-
-def _status(error: ClientError) -> int:
-    return error.response["ResponseMetadata"]["HTTPStatusCode"]
-
-
-# What a node does
-
-
-def claim(by: Caller) -> None:
-    counted = {"Key": COUNTER, "UpdateExpression": "ADD n :value", "ExpressionAttributeValues": ONE}
-    put = {"Item": LEASE | {"node_epoch": {"S": "node#1"}}}
-    by.dynamodb.transact_write_items(TransactItems=[{"Put": by.table | put}, {"Update": by.table | counted}])
-
-
-def renew(by: Caller) -> None:
-    by.dynamodb.update_item(
-        **by.table, Key=LEASE, UpdateExpression="SET used_ms = :value", ExpressionAttributeValues=ONE
-    )
-
-
-def read_status(by: Caller) -> None:
-    by.dynamodb.get_item(**by.table, Key=STATUS, ConsistentRead=True)
-
-
-def list_leases_of_tenant(by: Caller) -> None:
-    values = {":pk": LEASE["pk"]}
-    by.dynamodb.query(
-        **by.table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=values, ConsistentRead=True
-    )
-
-
-def list_leases_of_node(by: Caller) -> None:
-    values = {":epoch": {"S": "node#1"}}
-    by.dynamodb.query(
-        **by.table, IndexName="by_node", KeyConditionExpression="node_epoch = :epoch", ExpressionAttributeValues=values
-    )
-
-
-def release(by: Caller) -> None:
-    delete, put = by.table | {"Key": LEASE}, by.table | {"Item": STATUS}
-    by.dynamodb.transact_write_items(TransactItems=[{"Delete": delete}, {"Put": put}])
-
-
-def bury(by: Caller) -> None:
-    by.dynamodb.put_item(**by.table, Item=LEASE | {"ttl": {"N": "1"}}, ConditionExpression="attribute_not_exists(pk)")
-
-
-def remove_node(by: Caller) -> None:
-    by.dynamodb.delete_item(**by.table, Key=NODE)
-
-
-def put(by: Caller) -> None:
-    by.s3.put_object(**by.object, Body=b"{}")
-
-
-def get(by: Caller) -> None:
-    by.s3.get_object(**by.object)
-
-
-def presign(by: Caller) -> None:
-    address = by.s3.generate_presigned_url("get_object", Params=by.object, ExpiresIn=60)
-    # While it checks, moto's server fails over any request without an Authorization header.
-    if not isinstance(by.aws, Moto):
-        by.aws.request("GET", address.removeprefix(by.aws.url))
-
-
-def list_transcripts(by: Caller) -> None:
-    by.s3.list_objects_v2(Bucket=by.resources.bucket, Prefix=f"{by.resources.prefix}/tenant/")
-
-
-def put_in_parts(by: Caller) -> None:
-    upload = by.s3.create_multipart_upload(**by.object)["UploadId"]
-    part = by.s3.upload_part(**by.object, UploadId=upload, PartNumber=1, Body=b"{}")
-    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
-    by.s3.complete_multipart_upload(**by.object, UploadId=upload, MultipartUpload=parts)
-
-
-def give_parts_up(by: Caller) -> None:
-    upload = by.s3.create_multipart_upload(**by.object)["UploadId"]
-    by.s3.abort_multipart_upload(**by.object, UploadId=upload)
-
-
-def delete(by: Caller) -> None:
-    by.s3.delete_object(**by.object)
-
-
-LEASE_CALLS = [claim, renew, read_status, list_leases_of_tenant, list_leases_of_node, release, bury]
-TRANSCRIPT_CALLS = [put, get, presign, list_transcripts, put_in_parts, give_parts_up, delete]
-NODE_CALLS = [*LEASE_CALLS, remove_node, *TRANSCRIPT_CALLS]
-
-
-# What `hansard aws init` does
-
-
-def make(by: Caller) -> None:
-    make_table(by.dynamodb, by.resources.table)
-
-
-def look(by: Caller) -> None:
-    by.dynamodb.describe_table(**by.table)
-    by.dynamodb.describe_time_to_live(**by.table)
-
-
-def add_index(by: Caller) -> None:
-    keys = [{"AttributeName": "node_epoch", "KeyType": "HASH"}]
-    index = {"IndexName": "another", "KeySchema": keys, "Projection": {"ProjectionType": "ALL"}}
-    by.dynamodb.update_table(
-        **by.table,
-        AttributeDefinitions=[{"AttributeName": "node_epoch", "AttributeType": "S"}],
-        GlobalSecondaryIndexUpdates=[{"Create": index}],
-    )
-
-
-def check_bucket(by: Caller) -> None:
-    key = f"{by.resources.prefix}/health-check"
-    by.s3.list_objects_v2(Bucket=by.resources.bucket, Prefix=key)
-    by.s3.put_object(Bucket=by.resources.bucket, Key=key, Body=b"")
-    by.s3.get_object(Bucket=by.resources.bucket, Key=key)
-
-
-INIT_CALLS = [make, look, add_index, check_bucket]
-
-# What nobody but an administrator may
-
-
-def read_all(by: Caller) -> None:
-    by.dynamodb.scan(**by.table)
-
-
-def remove_table(by: Caller) -> None:
-    by.dynamodb.delete_table(**by.table)
-
-
-def read_another_table(by: Caller) -> None:
-    by.dynamodb.get_item(TableName=f"{by.resources.table}-2", Key=LEASE)
-
-
-def put_elsewhere(by: Caller) -> None:
-    by.s3.put_object(Bucket=by.resources.bucket, Key="elsewhere/x", Body=b"")
-
-
-def read_elsewhere(by: Caller) -> None:
-    by.s3.get_object(Bucket=by.resources.bucket, Key="elsewhere/x")
-
-
-def list_elsewhere(by: Caller) -> None:
-    by.s3.list_objects_v2(Bucket=by.resources.bucket, Prefix="elsewhere/")
-
-
-FORBIDDEN = [read_all, remove_table, read_another_table, put_elsewhere, read_elsewhere, list_elsewhere]
-FORBIDDEN_TO_NODES = [*FORBIDDEN, make, look, add_index]
-FORBIDDEN_TO_INIT = [*FORBIDDEN, claim, read_status, put, get, delete]
-
-
-# The tests
+only_ministack = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
 
 AS_SHIPPED = Resources("TABLE", "BUCKET", "PREFIX", "ACCOUNT", "REGION")
-
-
-def test_a_node_may_do_its_work(aws, resources, table, bucket):
-    caller = Caller(aws, policy("node", resources), resources).make(*NODE_CALLS)
-    assert (caller.refused, caller.failed) == ([], [])
-
-
-@pytest.mark.parametrize(("statement", "action"), actions(policy("node", AS_SHIPPED)))
-def test_a_node_needs_each_action(aws, resources, table, bucket, statement, action):
-    caller = Caller(aws, reduced(aws, policy("node", resources), statement, action), resources).make(*NODE_CALLS)
-    assert caller.refused
-
-
-def test_init_may_do_its_work(aws, resources, bucket):
-    caller = Caller(aws, policy("init", resources), resources).make(*INIT_CALLS)
-    assert (caller.refused, caller.failed) == ([], [])
-
-
-@pytest.mark.parametrize(("statement", "action"), actions(policy("init", AS_SHIPPED)))
-def test_init_needs_each_action(aws, resources, bucket, statement, action):
-    caller = Caller(aws, reduced(aws, policy("init", resources), statement, action), resources).make(*INIT_CALLS)
-    assert caller.refused
+CALLS_OF_A_NODE = {
+    "acquire", "renew", "release", "reap", "put a transcript", "get a transcript", "presign a download",
+    "delete a transcript",
+}
+# While it checks, moto's server fails (500) over any request without an Authorization header, as a presigned one is:
+# only ministack can judge that call.
+NOT_BY_MOTO = "presign a download"
 
 
 def reduced(aws, document: dict, statement: int, action: str) -> dict:
@@ -226,18 +34,162 @@ def reduced(aws, document: dict, statement: int, action: str) -> dict:
     return without(document, action, None if isinstance(aws, Moto) else statement)
 
 
-@pytest.mark.parametrize("aws", ["ministack"], indirect=True)
-@pytest.mark.parametrize(("name", "calls"), [("node", FORBIDDEN_TO_NODES), ("init", FORBIDDEN_TO_INIT)])
-def test_nothing_else_is_allowed(aws, resources, table, bucket, name, calls):
-    caller = Caller(aws, policy(name, resources), resources).make(*calls)
-    assert (caller.refused, caller.failed) == ([call.__name__ for call in calls], [])
+# Nodes
 
 
-@pytest.mark.parametrize("aws", ["ministack"], indirect=True)
-def test_a_bucket_of_ones_own_needs_no_prefix(aws, table):
+@pytest.fixture
+def check(aws, stores):
+    """Makes every call of a node with a key; what became of each, and the exit status without what moto cannot do."""
+
+    def run(key: AccessKey) -> dict[str, str]:
+        done = hansard("aws", "check", **(stores | aws.environment(key)))
+        outcomes = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+        assert CALLS_OF_A_NODE <= set(outcomes), done.stdout + done.stderr
+        worked = {outcome == "works" for outcome in outcomes.values()} == {True}
+        assert done.returncode == (0 if worked else 1), done.stderr
+        if isinstance(aws, Moto):
+            assert outcomes.pop(NOT_BY_MOTO) != "works", "moto has learnt it: let it judge"
+        return outcomes
+
+    return run
+
+
+def refused(outcomes: dict[str, str]) -> list[str]:
+    return [outcome for outcome in outcomes.values() if outcome != "works"]
+
+
+def test_a_node_may_do_its_work(aws, check, table, bucket, node_key):
+    assert refused(check(node_key)) == []
+    if isinstance(aws, Moto):
+        aws.enforce(False)
+    assert bucket.keys() == [] and bucket.unfinished_uploads() == []
+    kept = [item for item in table.everything() if "ttl" not in item]
+    assert kept == [], "what it leaves expires"
+
+
+@pytest.mark.parametrize(("statement", "action"), actions(policy("node", AS_SHIPPED)))
+def test_a_node_needs_each_action(aws, check, resources, table, bucket, statement, action):
+    key = user_with(aws, reduced(aws, policy("node", resources), statement, action))
+    said = refused(check(key))
+    assert said and any(action in outcome for outcome in said), said
+
+
+def test_a_node_makes_no_table(aws, stores, bucket, node_key):
+    done = hansard("aws", "init", **(stores | aws.environment(node_key)))
+    assert done.returncode == 1 and "dynamodb:" in done.stderr, done.stderr
+    if isinstance(aws, Moto):
+        aws.enforce(False)
+    assert aws.client("dynamodb").list_tables()["TableNames"] == []
+
+
+@only_ministack
+def test_a_bucket_of_ones_own_needs_no_prefix(aws, stores, table):
     resources = Resources(table.name, "of-our-own", "", aws.account)
-    make_bucket(aws.client("s3"), "of-our-own")
-    caller = Caller(aws, policy("node", resources), resources)
-    caller.object["Key"] = "tenant/2026/01/01/session.json"
-    caller.make(put, get, delete)
-    assert (caller.refused, caller.failed) == ([], [])
+    make_bucket(aws.client("s3"), resources.bucket)
+    key = user_with(aws, policy("node", resources))
+    stores["HANSARD_TRANSCRIPTS"] = f"s3://{resources.bucket}"
+    done = hansard("aws", "check", **(stores | aws.environment(key)))
+    assert done.returncode == 0, done.stdout
+
+
+# Whoever runs `hansard aws init`
+
+
+@pytest.fixture
+def initialize(aws, stores):
+    def run(key: AccessKey) -> subprocess.CompletedProcess:
+        return hansard("aws", "init", **(stores | aws.environment(key)))
+
+    return run
+
+
+def make_bare_table(aws, name: str) -> None:
+    """The table as it is when an earlier run was interrupted: without index and expiry."""
+    keys = ("pk", "sk")
+    aws.client("dynamodb").create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"))],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+    )
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_init_may_do_its_work(aws, initialize, resources, bucket, is_begun):
+    if is_begun:
+        make_bare_table(aws, resources.table)
+    key = user_with(aws, policy("init", resources), "init")
+    for _ in range(2):
+        done = initialize(key)
+        assert done.returncode == 0, done.stderr
+    if isinstance(aws, Moto):
+        aws.enforce(False)
+    described = aws.client("dynamodb").describe_table(TableName=resources.table)["Table"]
+    assert [index["IndexName"] for index in described["GlobalSecondaryIndexes"]] == ["by_node"]
+
+
+@pytest.mark.parametrize(("statement", "action"), actions(policy("init", AS_SHIPPED)))
+def test_init_needs_each_action(aws, initialize, resources, bucket, statement, action):
+    if action == "dynamodb:UpdateTable":
+        make_bare_table(aws, resources.table)
+    key = user_with(aws, reduced(aws, policy("init", resources), statement, action), "init")
+    done = initialize(key)
+    assert done.returncode == 1 and action in done.stderr, done.stderr
+
+
+# What nobody but an administrator may: asked of the policies themselves, since the product never tries
+
+LEASE = {"pk": {"S": "T#1"}, "sk": {"S": "L#1"}}
+
+
+def writes(table: str) -> list[tuple]:
+    put = {"Put": {"TableName": table, "Item": LEASE}}
+    return [("dynamodb", "transact_write_items", {"TransactItems": [put]})]
+
+
+def forbidden_to_all(resources: Resources) -> list[tuple]:
+    table, bucket = resources.table, {"Bucket": resources.bucket}
+    return [
+        ("dynamodb", "scan", {"TableName": table}),
+        ("dynamodb", "delete_table", {"TableName": table}),
+        ("dynamodb", "get_item", {"TableName": f"{table}-2", "Key": LEASE}),
+        ("s3", "put_object", bucket | {"Key": "elsewhere/x", "Body": b""}),
+        ("s3", "get_object", bucket | {"Key": "elsewhere/x"}),
+        ("s3", "list_objects_v2", bucket | {"Prefix": "elsewhere/"}),
+    ]
+
+
+def forbidden_to_nodes(resources: Resources) -> list[tuple]:
+    table = {"TableName": resources.table}
+    return [
+        ("dynamodb", "describe_table", table),
+        ("dynamodb", "update_table", table | {"BillingMode": "PAY_PER_REQUEST"}),
+        ("dynamodb", "create_table", {
+            **table,
+            "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+            "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+        }),
+    ]
+
+
+def forbidden_to_init(resources: Resources) -> list[tuple]:
+    of_a_tenant = {"Bucket": resources.bucket, "Key": f"{resources.prefix}/tenant/2026/01/01/session.json"}
+    return [
+        *writes(resources.table),
+        ("dynamodb", "get_item", {"TableName": resources.table, "Key": LEASE}),
+        ("s3", "put_object", of_a_tenant | {"Body": b"{}"}),
+        ("s3", "get_object", of_a_tenant),
+        ("s3", "delete_object", of_a_tenant),
+    ]
+
+
+@only_ministack
+@pytest.mark.parametrize(("name", "more"), [("node", forbidden_to_nodes), ("init", forbidden_to_init)])
+def test_nothing_else_is_allowed(aws, resources, table, bucket, name, more):
+    key = user_with(aws, policy(name, resources))
+    clients = {service: aws.client(service, key) for service in ("dynamodb", "s3")}
+    for service, call, arguments in forbidden_to_all(resources) + more(resources):
+        with pytest.raises(ClientError) as refusal:
+            getattr(clients[service], call)(**arguments)
+        assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, call

@@ -5,30 +5,19 @@ The product is the user `node` of ministack, which has the policy of deploy/iam/
 
 import base64
 import json
-import random
-import threading
-import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from websockets.exceptions import InvalidStatus
 
-import aws_faults
 import sdk
 import speech
 from aws_emulators import Ministack, aws_environment
 from aws_policies import policy, role_with
 from aws_state import Table, make_bucket, make_table
 from fleet import Fleet, check_quiet, state_of, wait_for_state
-from listen import LINEAR16, ListenSession, text_of
+from listen import ListenSession, text_of
 from processes import wait_until
 
 pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
-
-INTERIM = LINEAR16 | {"interim_results": "true"}
-# A dead node is found after 8 s without a heartbeat; see docs/architecture.md.
-REAPED_SECONDS = 15
 
 
 # What `aws init` makes
@@ -100,16 +89,41 @@ def identity_token(folder) -> str:
     return str(file)
 
 
-def check_session_key(fleet: Fleet, table: Table, proxy) -> None:
-    """A session's state is written with temporary credentials, by whichever source gave them."""
+def have_session(fleet: Fleet, table: Table) -> None:
     node = fleet.start("one")
     with ListenSession(node) as session:
         session.send(speech.pcm("goforward.wav"))
         session.finish()
     wait_for_state(fleet, table, session.request_id, "completed")
+
+
+def check_session_key(fleet: Fleet, table: Table, proxy) -> None:
+    """A session's state is written with temporary credentials, by whichever source gave them."""
+    have_session(fleet, table)
     claims = [request for request in proxy.requests if request.operation == "TransactWriteItems"]
     assert {request.credential[0][:4] for request in claims} == {"ASIA"}
     assert all(request.header("X-Amz-Security-Token") for request in claims)
+
+
+def test_shared_files_and_profiles(fleet, table, bucket, node_key, dynamodb_proxy, s3_proxy, tmp_path):
+    """The region is the profile's too."""
+    region = fleet.settings.pop("AWS_REGION")
+    for name in node_key.environment():
+        del fleet.settings[name]
+    files = {
+        "AWS_CONFIG_FILE": f"[default]\nregion = us-east-2\n\n[profile scribes]\nregion = {region}\n",
+        "AWS_SHARED_CREDENTIALS_FILE": "[default]\naws_access_key_id = AKIAUNKNOWNUNKNOWN12\n"
+        f"aws_secret_access_key = {'x' * 40}\n\n[scribes]\n"
+        f"aws_access_key_id = {node_key.id}\naws_secret_access_key = {node_key.secret}\n",
+    }
+    for name, content in files.items():
+        file = tmp_path / name.lower()
+        file.write_text(content)
+        fleet.settings[name] = str(file)
+    fleet.settings["AWS_PROFILE"] = "scribes"
+    have_session(fleet, table)
+    signed = {tuple(one.credential[:3:2]) for proxy in (dynamodb_proxy, s3_proxy) for one in proxy.requests}
+    assert signed == {(node_key.id, region)}
 
 
 def test_web_identity(aws, fleet, table, bucket, resources, dynamodb_proxy, tmp_path):
@@ -124,7 +138,7 @@ def test_web_identity(aws, fleet, table, bucket, resources, dynamodb_proxy, tmp_
 
 
 @pytest.mark.parametrize("source", ["metadata", "container"])
-def test_the_machine_gives_credentials(cluster, stores, resources, faulty, source):
+def test_the_machine_gives_credentials(founding, stores, resources, faulty, source):
     """ministack does not know afterwards what it has given there, so that here it checks nothing."""
     with Ministack(checks=False) as unchecked:
         table = make_table(unchecked.client("dynamodb"), resources.table)
@@ -134,94 +148,5 @@ def test_the_machine_gives_credentials(cluster, stores, resources, faulty, sourc
             "metadata": {"AWS_EC2_METADATA_SERVICE_ENDPOINT": proxy.url},
             "container": {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{proxy.url}/v2/credentials/any"},
         }
-        with Fleet(cluster, **(stores | aws_environment(proxy.url) | endpoints[source])) as fleet:
+        with Fleet(founding, **(stores | aws_environment(proxy.url) | endpoints[source])) as fleet:
             check_session_key(fleet, table, proxy)
-
-
-# Limits over nodes
-
-
-class Crowd:
-    """Many sessions at once, by threads; those that are admitted stay open."""
-
-    def __init__(self, nodes: list, count: int):
-        self.admitted: list[tuple[object, ListenSession]] = []
-        self.refused: list[str] = []
-        self._lock = threading.Lock()
-        threads = [threading.Thread(target=self._open, args=(nodes[n % len(nodes)],)) for n in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
-
-    def _open(self, node) -> None:
-        try:
-            session = ListenSession(node, INTERIM)
-            session.send(speech.pcm("goforward.wav"))
-            session.wait_for(lambda message: message["type"] == "Results")
-        except Exception as failure:
-            with self._lock:
-                self.refused.append(str(failure))
-            return
-        with self._lock:
-            self.admitted.append((node, session))
-
-    def close(self) -> None:
-        for _, session in self.admitted:
-            session.__exit__()
-
-
-def test_a_limit_over_three_nodes_and_the_death_of_one(fleet, table, bucket):
-    fleet.limit_sessions(50)
-    nodes = [fleet.start(name) for name in ("one", "two", "three")]
-    crowd = Crowd(nodes, 200)
-    assert len(crowd.admitted) == table.counter(fleet.tenant) == len(table.leases(fleet.tenant)) == 50
-    assert len(crowd.refused) == 150
-    doomed = nodes[0]
-    survivors = [session for node, session in crowd.admitted if node is not doomed]
-    doomed.kill_at_once()
-    free = wait_until(lambda: table.counter(fleet.tenant) == len(survivors), REAPED_SECONDS, "its slots are free")
-    assert free and len(table.leases(fleet.tenant)) == len(survivors)
-    for session in survivors:
-        session.finish()
-    for node, session in crowd.admitted:
-        ended = "interrupted" if node is doomed else "completed"
-        wait_for_state(fleet, table, session.request_id, ended)
-    check_quiet(fleet, table)
-    crowd.close()
-
-
-def test_rounds_with_lost_answers(fleet, table, bucket, dynamodb_proxy):
-    chance, lock = random.Random(20), threading.Lock()
-
-    def one_in(number: int):
-        def condition(request) -> bool:
-            with lock:
-                return request.operation == "TransactWriteItems" and chance.randrange(number) == 0
-
-        return condition
-
-    node = fleet.start("one")
-    dynamodb_proxy.fault(aws_faults.lose_reply, one_in(10))
-    dynamodb_proxy.fault(aws_faults.lose_request, one_in(20))
-    dynamodb_proxy.fault(aws_faults.late_request(5), one_in(50))
-    dynamodb_proxy.fault(aws_faults.transaction_conflict, one_in(20))
-
-    def one_round() -> int:
-        """How it was closed; a node that has just failed to reach the store refuses for a moment, as it should."""
-        while True:
-            try:
-                with ListenSession(node) as session:
-                    session.send(bytes(3_200))
-                    session.close_stream()
-                    return session.wait_closed()[0]
-            except InvalidStatus as refusal:
-                assert refusal.response.status_code == 503
-                time.sleep(0.1)
-
-    with ThreadPoolExecutor(10) as threads:
-        closed = list(threads.map(lambda _: one_round(), range(1_000)))
-    assert set(closed) <= {1000, 1013} and closed.count(1000) > 500, Counter(closed)
-    dynamodb_proxy.clear()
-    check_quiet(fleet, table, 60)
-    assert table.counter(fleet.tenant) == len(table.leases(fleet.tenant)) == 0

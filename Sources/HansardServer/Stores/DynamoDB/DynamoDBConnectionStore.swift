@@ -315,6 +315,13 @@ struct DynamoDBConnectionStore: ConnectionStore {
         }
     }
 
+    /// Takes a tenant's counter away, for a tenant that is no more: nothing else of one stays in the table for good.
+    func forget(_ tenant: TenantID) async throws {
+        try await HansardError.mapping(subject) {
+            _ = try await table.write(DynamoDBWrite(.delete(key: DynamoDBItems.counterKey(tenant))))
+        }
+    }
+
     // MARK: Audit
 
     /// Exact without stopping anybody: the repair is conditioned on `changes`, which every claim and release moves, being
