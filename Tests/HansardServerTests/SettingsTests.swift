@@ -74,8 +74,13 @@ struct SettingsTests {
         ("HANSARD_DATABASE_OWNER_URL", "postgres://o:p@h/d", "postgresql://o@h:5432/d", "postgresql://u:p%zz@h/d"),
         ("HANSARD_DATABASE_POOL", "2", "2", "1"),
         ("HANSARD_MIGRATIONS", "Migrations", "Migrations", "https://example.net"),
-        ("HANSARD_CONNECTIONS", "postgres", "postgres", "dynamodb"),
-        ("HANSARD_TRANSCRIPTS", "/srv/transcripts", "/srv/transcripts", "s3://bucket/prefix"),
+        ("HANSARD_CONNECTIONS", "dynamodb", "dynamodb", "redis"),
+        ("HANSARD_DYNAMODB_TABLE", "acme.sessions_1", "acme.sessions_1", "ab"),
+        ("HANSARD_ON_LEASE_LOST", "close", "close", "drop"),
+        ("HANSARD_S3_ENCRYPTION", "aws:kms", "aws:kms", "kms"),
+        ("HANSARD_S3_KMS_KEY", "alias/transcripts", "alias/transcripts", "a key"),
+        ("HANSARD_S3_ADDRESSING", "path", "path", "host"),
+        ("HANSARD_TRANSCRIPTS", "s3://bucket/prefix", "s3://bucket/prefix", "https://bucket/prefix"),
         ("HANSARD_TRANSCRIPT_STORE_WAIT", "250ms", "250ms", "61s"),
         ("HANSARD_ENGINE", "synthetic", "synthetic", "whisper"),
         ("HANSARD_ENGINE_SLOTS", "3", "3", "0"),
@@ -95,9 +100,14 @@ struct SettingsTests {
     @Test(arguments: examples)
     func rightIsReadAndWrongIsExplained(name: String, right: String, shown: String, wrong: String) throws {
         let setting = try #require(Setting.all.first { $0.name == name })
-        // The two files of TLS only make sense together.
+        // Some only make sense together.
         let together =
-            name.hasPrefix("HANSARD_TLS") ? ["HANSARD_TLS_CERT": "/dev/null", "HANSARD_TLS_KEY": "/dev/null"] : [:]
+            switch name {
+            case "HANSARD_TLS_CERT", "HANSARD_TLS_KEY":
+                ["HANSARD_TLS_CERT": "/dev/null", "HANSARD_TLS_KEY": "/dev/null"]
+            case "HANSARD_S3_KMS_KEY": ["HANSARD_S3_ENCRYPTION": "aws:kms"]
+            default: [String: String]()
+            }
         #expect(setting.show(try load(together.merging([name: right]) { $1 })) == shown)
         let found = problems([name: wrong])
         let value = setting.isSecret ? "the value, not shown because it is secret," : "\"\(wrong)\""

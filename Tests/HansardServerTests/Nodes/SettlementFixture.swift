@@ -21,6 +21,7 @@ struct SettlementFixture {
         limits.transcriptStoreWait = .milliseconds(100)
         limits.releaseWait = .milliseconds(100)
         limits.retryWait = .milliseconds(100)
+        limits.transcriptRetryWait = .milliseconds(100)
         limits.batchInterval = .milliseconds(10)
         limits.retryInterval = .milliseconds(10)
         return limits
