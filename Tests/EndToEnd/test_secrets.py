@@ -2,7 +2,6 @@
 
 import pytest
 
-import conftest
 import speech
 from listen import ListenSession, handshake, token
 from processes import wait_until
@@ -15,7 +14,7 @@ def secrets(server) -> dict[str, str]:
         "key": environment["HANSARD_API_KEY"],
         "admin token": environment["HANSARD_ADMIN_TOKEN"],
         "granted token": granted,
-        "secret": conftest.SECRET,
+        "secret": server.settings["HANSARD_SECRET"],
         "mistyped key": environment["HANSARD_API_KEY"][:-2],
     }
 
