@@ -130,19 +130,19 @@ final class ListenConnection: WebSocketHandler {
         let (services, records, loop, myself) = (services, records, loop, myself)
         Task {
             let began = ContinuousClock.now
-            let outcome = await services.claim(records.lease, limit: records.limit)
+            let decision = await services.claim.decide(records.lease, limit: records.limit)
             services.metrics.claimLatency.observe(began.duration(to: .now))
-            loop.execute { myself.value.claimDecided(outcome) }
+            loop.execute { myself.value.claimDecided(decision) }
         }
     }
 
-    private func claimDecided(_ outcome: ClaimOutcome?) {
+    private func claimDecided(_ decision: ClaimDecision) {
         guard session.isClaiming else {
             // The client left first. Whatever became of the claim, the slot is given back.
-            if outcome == .claimed || outcome == nil { abandon(departure ?? .clientGone) }
+            if decision.outcome == .claimed || decision.mayHoldSlot { abandon(departure ?? .clientGone) }
             return
         }
-        switch outcome {
+        switch decision.outcome {
         case .claimed:
             services.metrics.sessionsStarted.add()
             hasBegun = true
@@ -151,15 +151,13 @@ final class ListenConnection: WebSocketHandler {
             run(session.claimed(now: .now))
         case .limitReached(let limit):
             services.limits.reached(records.lease.tenant, limit: limit, now: .now)
-            refuse(.concurrency(limit))
-        case .superseded: refuse(.storeAway)
-        case nil:
-            abandon(departure ?? .storeAway)
-            refuse(.storeAway)
+            refuse(.concurrency(limit), decision)
+        case .superseded, nil: refuse(departure ?? .storeAway, decision)
         }
     }
 
-    private func refuse(_ ending: Ending) {
+    private func refuse(_ ending: Ending, _ decision: ClaimDecision) {
+        if decision.mayHoldSlot { abandon(ending) }
         services.metrics.claimsRefused.add()
         logger.info("session refused", metadata: ["reason": "\(ending.reason)"])
         run(session.claimRefused(ending))

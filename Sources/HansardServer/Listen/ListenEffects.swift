@@ -4,41 +4,6 @@ import Hansard
 import Logging
 
 extension ListenServices {
-    /// Claims a slot within `claimDeadline`, trying again while the store is away or contended.
-    ///
-    /// - Returns: nil if the outcome is unknown or the store could not be reached: the caller then abandons the lease.
-    func claim(_ lease: Lease, limit: ConcurrencyLimit) async -> ClaimOutcome? {
-        let answer = await firstWithin(Self.claimDeadline) { () -> ClaimAnswer in
-            while !Task.isCancelled {
-                do {
-                    return .outcome(try await connections.claim(lease, limit: limit))
-                } catch let error as HansardError where error.code == .unavailable {
-                    try? await Task.sleep(for: .milliseconds(Int.random(in: 50...200)))
-                } catch {
-                    logger.error("a claim failed", error)
-                    return .failed
-                }
-            }
-            return .silence
-        }
-        // The task that was given up may tell of its silence before the deadline's own answer arrives.
-        let isReachable = (answer ?? .silence) != .silence
-        if storeHealth.report(isReachable: isReachable) {
-            logger.warning("the connection store \(isReachable ? "answers again" : "does not answer")")
-        }
-        if case .outcome(let outcome) = answer { return outcome }
-        return nil
-    }
-
-    /// What asking for a slot came to.
-    private enum ClaimAnswer: Equatable {
-        case outcome(ClaimOutcome)
-        /// The store is there, and something is wrong with it or with us.
-        case failed
-        /// The store did not answer.
-        case silence
-    }
-
     /// Brings the lease's use up to date, in the background: a lost update is made good by the next.
     func renew(_ lease: Lease, logger: Logger) {
         Task {

@@ -7,8 +7,6 @@ import Synchronization
 
 /// What the sessions of a node share. Everything here may be used from any loop.
 struct ListenServices: Sendable {
-    /// How long a claim may take before the client is told to try again.
-    static let claimDeadline = Duration.seconds(2)
     /// A limit that was reached is believed to be so for this long: handshakes are then refused without asking.
     static let limitMemory = Duration.seconds(1)
 
@@ -27,6 +25,8 @@ struct ListenServices: Sendable {
     let storeHealth: StoreHealth
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
+
+    var claim: SlotClaim { SlotClaim(connections: connections, health: storeHealth, logger: logger) }
 }
 
 /// Who this node is to others.

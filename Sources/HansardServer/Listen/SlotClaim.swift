@@ -1,0 +1,62 @@
+import Hansard
+import Logging
+
+/// What asking the connection store for a slot came to.
+struct ClaimDecision: Sendable, Equatable {
+    /// nil if the outcome is unknown or the store could not be reached.
+    var outcome: ClaimOutcome?
+    /// Whether the lease must be given back though no slot was granted: a question whose answer was lost may have been
+    /// granted, or may arrive at the store after the one that was refused.
+    var mayHoldSlot: Bool
+}
+
+/// Asks the connection store for a session's slot, again and again while the store is away or contended.
+struct SlotClaim: Sendable {
+    /// How long a claim may take before the client is told to try again.
+    static let deadline = Duration.seconds(2)
+    /// The pauses between questions.
+    static let pauses = 50...200
+
+    let connections: any ConnectionStore
+    let health: StoreHealth
+    let logger: Logger
+    var deadline = SlotClaim.deadline
+
+    /// Claims a slot.
+    func decide(_ lease: Lease, limit: ConcurrencyLimit) async -> ClaimDecision {
+        let answer = await firstWithin(deadline) { await ask(lease, limit: limit) }
+        // The task that was given up may tell of its silence before the deadline's own answer arrives.
+        let isReachable = (answer ?? .silence) != .silence
+        if health.report(isReachable: isReachable) {
+            logger.warning("the connection store \(isReachable ? "answers again" : "does not answer")")
+        }
+        guard case .outcome(let outcome, let afterLostAnswer)? = answer else {
+            return ClaimDecision(outcome: nil, mayHoldSlot: true)
+        }
+        return ClaimDecision(outcome: outcome, mayHoldSlot: outcome != .claimed && afterLostAnswer)
+    }
+
+    private enum Answer: Equatable {
+        case outcome(ClaimOutcome, afterLostAnswer: Bool)
+        /// The store is there, and something is wrong with it or with us.
+        case failed
+        /// The store did not answer.
+        case silence
+    }
+
+    private func ask(_ lease: Lease, limit: ConcurrencyLimit) async -> Answer {
+        var isRepeated = false
+        while !Task.isCancelled {
+            do {
+                return .outcome(try await connections.claim(lease, limit: limit), afterLostAnswer: isRepeated)
+            } catch let error as HansardError where error.code == .unavailable {
+                isRepeated = true
+                try? await Task.sleep(for: .milliseconds(Int.random(in: Self.pauses)))
+            } catch {
+                logger.error("a claim failed", error)
+                return .failed
+            }
+        }
+        return .silence
+    }
+}

@@ -1,0 +1,60 @@
+import Foundation
+import Hansard
+import Testing
+
+@testable import HansardServer
+
+@Suite struct SlotClaimTests {
+    private let store = MemoryConnectionStore()
+    private let log = LogRecorder()
+    private let health = StoreHealth()
+
+    private var claim: SlotClaim {
+        var claim = SlotClaim(connections: store, health: health, logger: log.logger)
+        claim.deadline = .seconds(300)
+        return claim
+    }
+
+    private let lease = Sample.lease(Sample.session(1), holder: Sample.epoch())
+    private let other = Sample.lease(Sample.session(2), holder: Sample.epoch())
+    private let one = ConcurrencyLimit(sessions: 1, version: 1)
+
+    @Test func aPromptAnswerLeavesNothingBehind() async {
+        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: .claimed, mayHoldSlot: false))
+        let second = await claim.decide(other, limit: one)
+        #expect(second == ClaimDecision(outcome: .limitReached(limit: 1), mayHoldSlot: false))
+        #expect(log.entries.isEmpty)
+    }
+
+    /// The question whose answer was lost may arrive after the one that was refused, when there is room again.
+    @Test func aRefusalAfterALostAnswerMayStillHoldASlot() async {
+        _ = await claim.decide(other, limit: one)
+        store.faults.forgetCalls()
+        store.faults.set { name, number in name == "claim" && number == 0 ? .away : .works }
+        let decision = await claim.decide(lease, limit: one)
+        #expect(decision == ClaimDecision(outcome: .limitReached(limit: 1), mayHoldSlot: true))
+        #expect(store.faults.calls == ["claim", "claim"])
+    }
+
+    @Test func aSlotThatWasGrantedInTheEndIsSimplyHeld() async {
+        store.faults.set { name, number in name == "claim" && number < 2 ? .answerLost : .works }
+        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: .claimed, mayHoldSlot: false))
+        #expect(health.isReachable)
+    }
+
+    @Test func anUnknownOutcomeMayHoldASlotAndShowsThatTheStoreIsAway() async {
+        store.faults.set(.hangs, for: ["claim"])
+        var claim = claim
+        claim.deadline = .milliseconds(20)
+        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(!health.isReachable)
+        store.faults.clear()
+    }
+
+    @Test func whatTheStoreRefusesForGoodIsNotItsAbsence() async {
+        store.faults.set(.refuses, for: ["claim"])
+        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(health.isReachable)
+        #expect(store.faults.calls == ["claim"])
+    }
+}
