@@ -106,14 +106,13 @@ struct Parts: Sendable {
         if !recovery.sessions.isEmpty {
             logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
             await settlement.recover(recovery.sessions)
-            await settlement.workOnce()
+            await settlement.workOnce(patience: limits.startWait)
         }
-        do {
+        // Transcripts can wait in the spool, so that a node starts while a bucket is away; a folder is this machine's.
+        if settings.transcriptsFolder == nil {
+            await settlement.checkTranscriptsAtStart()
+        } else {
             try await transcripts.checkHealth()
-        } catch {
-            // Transcripts can wait in the spool, so that a node starts while a bucket is away; a folder is this machine's.
-            guard settings.transcriptsFolder == nil else { throw error }
-            await settlement.transcriptsAreAway(error)
         }
         try await life.begin()
         try epochFile.write(services.node.epoch)

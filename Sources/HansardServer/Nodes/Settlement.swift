@@ -74,6 +74,8 @@ actor Settlement {
         var retryWait = Duration.seconds(10)
         /// How long an attempt of a transcript may take: a long one goes up in parts.
         var transcriptRetryWait = Duration.seconds(60)
+        /// How long an attempt may take while a node starts: what a store that hangs does not take then waits.
+        var startWait = Duration.seconds(5)
         /// Between passes over what waits; what comes within it is one batch of usage.
         var batchInterval = Duration.milliseconds(100)
         /// Between passes while a store is away or refuses something.
@@ -178,24 +180,43 @@ actor Settlement {
         }
     }
 
-    /// The transcript store did not pass its check at the start. Until it takes something it counts as away.
-    func transcriptsAreAway(_ error: any Error) {
-        guard awayStores.insert("transcripts").inserted else { return }
+    /// Looks, while the node starts, whether the transcript store can be used. If not it counts as away until it takes
+    /// something.
+    func checkTranscriptsAtStart() async {
+        let transcripts = transcripts
+        let problem = await firstWithin(limits.startWait) { () -> (any Error)? in
+            do {
+                try await transcripts.checkHealth()
+                return nil
+            } catch {
+                return error
+            }
+        }
+        let silence = HansardError(.unavailable, "it does not answer within \(limits.startWait)")
+        guard let error = problem ?? silence, awayStores.insert("transcripts").inserted else { return }
         logger.error("the transcript store cannot be used yet; transcripts wait in the spool", error)
     }
 
-    /// One pass over everything that waits; a start and a stop make one of their own.
-    func workOnce() async {
-        // A store that does not answer is asked once in a pass: asking it for each session would take for ever.
+    private struct Pass {
+        /// The stores that did not answer: one is asked once in a pass, since asking it for each session would take for ever.
         var silent: Set<String> = []
+        /// Attempts are given up after this, where they would usually take longer.
+        var patience: Duration?
+    }
+
+    /// One pass over everything that waits; a start and a stop make one of their own.
+    ///
+    /// - Parameter patience: how long an attempt may take, if that is less than usual.
+    func workOnce(patience: Duration? = nil) async {
+        var pass = Pass(patience: patience)
         for (id, (lease, status)) in abandoned {
-            let outcome = await retry("connections", of: id, unless: &silent) { [connections] in
+            let outcome = await retry("connections", of: id, in: &pass) { [connections] in
                 try await connections.release(lease, status: status)
             }
             if outcome != nil { abandoned[id] = nil }
         }
-        for id in Array(waiting.keys) { await advance(id, unless: &silent) }
-        if awayStores.contains("transcripts"), !silent.contains("transcripts") { await checkTranscripts() }
+        for id in Array(waiting.keys) { await advance(id, in: &pass) }
+        if awayStores.contains("transcripts"), !pass.silent.contains("transcripts") { await checkTranscripts() }
         await recordUsage()
         for (id, item) in waiting where item.progress.steps == [.forget] {
             waiting[id] = nil
@@ -226,7 +247,7 @@ actor Settlement {
         if outcome == nil { abandoned[lease.session] = (lease, status) }
     }
 
-    private func advance(_ id: SessionID, unless silent: inout Set<String>) async {
+    private func advance(_ id: SessionID, in pass: inout Pass) async {
         guard let item = waiting[id] else { return }
         let (transcripts, connections) = (transcripts, connections)
         for step in item.progress.steps where waiting[id] != nil {
@@ -235,19 +256,19 @@ actor Settlement {
                 waiting[id]?.progress.isSpooled = await spool.appendDurably(.ended(id, item.end.end))
             case .putTranscript:
                 guard let transcript = item.end.end.transcript else { continue }
-                let location = await retry("transcripts", of: id, within: limits.transcriptRetryWait, unless: &silent) {
+                let location = await retry("transcripts", of: id, within: limits.transcriptRetryWait, in: &pass) {
                     try await transcripts.put(transcript)
                 }
                 if let location { waiting[id]?.progress.location = location }
             case .release:
                 let status = item.end.status(transcriptLocation: waiting[id]?.progress.location)
-                let outcome = await retry("connections", of: id, unless: &silent) {
+                let outcome = await retry("connections", of: id, in: &pass) {
                     try await connections.release(item.end.lease, status: status)
                 }
                 if let outcome { waiting[id]?.progress.released(outcome, as: status.state) }
             case .finishStoring:
                 guard let location = item.progress.location else { continue }
-                let isDone = await retry("connections", of: id, unless: &silent) {
+                let isDone = await retry("connections", of: id, in: &pass) {
                     try await connections.finishStoring(id, transcriptLocation: location)
                 }
                 if isDone != nil { waiting[id]?.progress.wasStoring = false }
@@ -258,13 +279,15 @@ actor Settlement {
 
     /// An attempt of the background: bounded, so that a store that hangs does not hold up the others.
     private func retry<Value: Sendable>(
-        _ store: String, of session: SessionID, within wait: Duration? = nil, unless silent: inout Set<String>,
+        _ store: String, of session: SessionID, within wait: Duration? = nil, in pass: inout Pass,
         _ work: @escaping @Sendable () async throws -> Value
     ) async -> Value? {
-        guard !silent.contains(store) else { return nil }
+        guard !pass.silent.contains(store) else { return nil }
+        let wait = wait ?? limits.retryWait
         let value =
-            await firstWithin(wait ?? limits.retryWait) { [self] in await attempt(store, of: session, work) } ?? nil
-        if value == nil, refusals[session]?.contains(store) != true { silent.insert(store) }
+            await firstWithin(min(wait, pass.patience ?? wait)) { [self] in await attempt(store, of: session, work) }
+            ?? nil
+        if value == nil, refusals[session]?.contains(store) != true { pass.silent.insert(store) }
         return value
     }
 

@@ -186,6 +186,28 @@ import Testing
         spool.close()
     }
 
+    /// A node must start although a bucket takes connections and says nothing.
+    @Test func aStartDoesNotWaitForAStoreThatHangs() async throws {
+        var limits = SettlementFixture.limits
+        (limits.transcriptRetryWait, limits.startWait) = (.seconds(3_600), .milliseconds(20))
+        let settlement = fixture.settlement(spool, limits: limits)
+        let end = try await fixture.live(1, spool: spool)
+        fixture.transcripts.faults.set(.hangs, for: ["put", "checkHealth"])
+        await settlement.settle(end)
+        await settlement.workOnce(patience: limits.startWait)
+        await settlement.checkTranscriptsAtStart()
+        #expect(fixture.log.count(of: "cannot be used yet", atLeast: .error) <= 1)
+        #expect(await settlement.awayStores == ["transcripts"])
+        #expect(await settlement.backlog == 1)
+        fixture.transcripts.faults.clear()
+        try await eventually("the transcript is stored") {
+            await settlement.workOnce()
+            return await settlement.backlog == 0
+        }
+        fixture.expectAllIsDone(end)
+        #expect(await settlement.awayStores.isEmpty)
+    }
+
     @Test func awayAndBackAreOneLineEach() async throws {
         fixture.connections.faults.set(.away, for: ["release"])
         fixture.usage.faults.set(.away, for: ["record"])
