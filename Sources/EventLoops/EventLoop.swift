@@ -13,7 +13,7 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: `inbox` is behind a lock, the counters are atomic, and everything else is touched by the
 /// loop's thread alone (or before that thread is started, or after it has ended).
-public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable {
+public final class EventLoop: ServiceThread, SerialExecutor, TaskExecutor, @unchecked Sendable {
     /// The thread's name as debuggers and `top -H` show it; Linux keeps its first 15 bytes.
     public let name: String
 
@@ -69,9 +69,7 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
         }
         let me = Unmanaged.passUnretained(self).toOpaque()
         base.start(on: loop, owner: me)
-        let thread = Thread { [self] in threadMain() }
-        thread.name = name
-        thread.start()
+        startThread(name: name) { [self] in threadMain() }
     }
 
     // MARK: Running things on the loop
@@ -82,16 +80,6 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
     @discardableResult
     public func execute(_ work: @escaping @Sendable () -> Void) -> Bool {
         add(.closure(work))
-    }
-
-    /// Runs `work` on the loop and waits for its result without blocking the caller's thread.
-    ///
-    /// - Throws: what `work` throws, or `CancellationError` if the loop has been stopped.
-    public func run<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { continuation in
-            let accepted = execute { continuation.resume(with: Result { try work() }) }
-            if !accepted { continuation.resume(throwing: CancellationError()) }
-        }
     }
 
     /// Whether the calling code runs on this loop's thread.

@@ -8,7 +8,7 @@ import Synchronization
 /// `TaskExecutor`, so that a task can prefer it. Its owner calls `stop()` once; work enqueued before that still runs.
 ///
 /// `@unchecked Sendable`: all mutable state is behind `condition`.
-public final class WorkerThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
+public final class WorkerThread: ServiceThread, SerialExecutor, TaskExecutor, @unchecked Sendable {
     /// The thread's name as debuggers and `top -H` show it; Linux keeps its first 15 bytes.
     public let name: String
 
@@ -30,10 +30,7 @@ public final class WorkerThread: SerialExecutor, TaskExecutor, @unchecked Sendab
     ///   - stackSize: in bytes; PocketSphinx and libpq are content with the default of 8 MiB, which is only reserved.
     public init(name: String, stackSize: Int = 8 << 20) {
         self.name = name
-        let thread = Thread { [self] in run() }
-        thread.name = name
-        thread.stackSize = stackSize
-        thread.start()
+        startThread(name: name, stackSize: stackSize) { [self] in run() }
     }
 
     /// Runs `work` on the thread after everything given before. Any thread may call it.
@@ -42,16 +39,6 @@ public final class WorkerThread: SerialExecutor, TaskExecutor, @unchecked Sendab
     @discardableResult
     public func execute(_ work: @escaping @Sendable () -> Void) -> Bool {
         add(.closure(work))
-    }
-
-    /// Runs `work` on the thread and waits for its result without blocking the caller's thread.
-    ///
-    /// - Throws: what `work` throws, or `CancellationError` if the thread has been stopped.
-    public func run<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { continuation in
-            let accepted = execute { continuation.resume(with: Result { try work() }) }
-            if !accepted { continuation.resume(throwing: CancellationError()) }
-        }
     }
 
     /// Lets everything enqueued so far run, then ends the thread. Returns at once; calling it again does nothing.

@@ -1,4 +1,5 @@
 import EventLoops
+import Foundation
 import Synchronization
 import Testing
 
@@ -17,6 +18,14 @@ import Testing
         #expect(seen.withLock { $0 } == Array(0..<1_000))
         thread.stop()
         thread.join()
+    }
+
+    /// As debuggers and `top -H` show it; Linux keeps 15 bytes.
+    @Test func theSystemKnowsItsName() async throws {
+        let thread = WorkerThread(name: "a name longer than that")
+        let name = try await thread.run { try String(contentsOfFile: "/proc/thread-self/comm", encoding: .utf8) }
+        #expect(name == "a name longer t\n")
+        thread.stop()
     }
 
     @Test func workGivenBeforeStopStillRunsAndLaterWorkIsRefused() async {
