@@ -97,12 +97,17 @@ public struct DynamoDBExpression: Sendable, Equatable {
         }
         return names
     }
+}
 
-    static func placeholders(_ expressions: [DynamoDBExpression]) -> [String: AttributeValue] {
-        var values: [String: AttributeValue] = [:]
+extension KeyedEncodingContainer {
+    /// Encodes what the placeholders of all expressions of a request stand for; the API refuses empty lists.
+    mutating func encodePlaceholders(of expressions: [DynamoDBExpression], names: Key, values: Key) throws {
+        let own = DynamoDBExpression.names(in: expressions.map(\.text))
+        if !own.isEmpty { try encode(own, forKey: names) }
+        var given: [String: AttributeValue] = [:]
         for expression in expressions {
-            for (name, value) in expression.values { values[":\(name)"] = value }
+            for (name, value) in expression.values { given[":\(name)"] = value }
         }
-        return values
+        if !given.isEmpty { try encode(given, forKey: values) }
     }
 }

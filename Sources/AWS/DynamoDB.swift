@@ -205,9 +205,7 @@ private struct DynamoDBQueryBody: Encodable {
         try container.encodeIfPresent(query.index, forKey: .index)
         if query.index == nil { try container.encode(true, forKey: .consistent) }
         let expressions = [query.keys] + (query.filter.map { [$0] } ?? [])
-        let names = DynamoDBExpression.names(in: expressions.map(\.text))
-        if !names.isEmpty { try container.encode(names, forKey: .names) }
-        try container.encode(DynamoDBExpression.placeholders(expressions), forKey: .values)
+        try container.encodePlaceholders(of: expressions, names: .names, values: .values)
         try container.encodeIfPresent(start, forKey: .start)
     }
 }

@@ -64,10 +64,7 @@ struct DynamoDBWriteBody: Encodable {
             try container.encode("ALL_OLD", forKey: .onFailure)
             expressions.append(condition)
         }
-        let names = DynamoDBExpression.names(in: expressions.map(\.text))
-        if !names.isEmpty { try container.encode(names, forKey: .names) }
-        let values = DynamoDBExpression.placeholders(expressions)
-        if !values.isEmpty { try container.encode(values, forKey: .values) }
+        try container.encodePlaceholders(of: expressions, names: .names, values: .values)
     }
 }
 

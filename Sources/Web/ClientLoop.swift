@@ -81,21 +81,11 @@ private func clientCallback(
         connection(wsi)?.attemptFailed(wsi, text ?? "unknown reason")
     case LWS_CALLBACK_CLIENT_CLOSED:
         if let wsi { connection(wsi)?.ended(wsi) }
-    case LWS_CALLBACK_WSI_DESTROY: destroyed(wsi)
+    case LWS_CALLBACK_WSI_DESTROY:
+        if let wsi { lastOwner(of: wsi, as: ClientConnection.self)?.ended(wsi) }
     default: break
     }
     return 0
 }
 
-private func connection(_ wsi: OpaquePointer?) -> ClientConnection? {
-    guard let wsi, let pointer = lws_get_opaque_user_data(wsi) else { return nil }
-    return Unmanaged<ClientConnection>.fromOpaque(pointer).takeUnretainedValue()
-}
-
-/// The last callback for an object of the library, which now gives up its reference.
-private func destroyed(_ wsi: OpaquePointer?) {
-    guard let wsi, let pointer = lws_get_opaque_user_data(wsi) else { return }
-    lws_set_opaque_user_data(wsi, nil)
-    let connection = Unmanaged<ClientConnection>.fromOpaque(pointer).takeRetainedValue()
-    connection.ended(wsi)
-}
+private func connection(_ wsi: OpaquePointer?) -> ClientConnection? { owner(of: wsi, as: ClientConnection.self) }

@@ -34,22 +34,13 @@ func serverCallback(
         if let wsi { connection(wsi)?.adopted(wsi) }
     case LWS_CALLBACK_CLOSED, LWS_CALLBACK_CLOSED_HTTP: connection(wsi)?.ended()
     case LWS_CALLBACK_RAW_ADOPT, LWS_CALLBACK_RAW_RX: return -1  // CONNECT would make a raw socket of it.
-    case LWS_CALLBACK_WSI_DESTROY: destroyed(wsi)
+    case LWS_CALLBACK_WSI_DESTROY:
+        guard let connection = lastOwner(of: wsi, as: ServerConnection.self) else { return 0 }
+        connection.ended()
+        connection.server.gone(connection)
     default: break
     }
     return 0
 }
 
-private func connection(_ wsi: OpaquePointer?) -> ServerConnection? {
-    guard let wsi, let pointer = lws_get_opaque_user_data(wsi) else { return nil }
-    return Unmanaged<ServerConnection>.fromOpaque(pointer).takeUnretainedValue()
-}
-
-/// The last callback for an object of the library, which now gives up its reference.
-private func destroyed(_ wsi: OpaquePointer?) {
-    guard let wsi, let pointer = lws_get_opaque_user_data(wsi) else { return }
-    lws_set_opaque_user_data(wsi, nil)
-    let connection = Unmanaged<ServerConnection>.fromOpaque(pointer).takeRetainedValue()
-    connection.ended()
-    connection.server.gone(connection)
-}
+private func connection(_ wsi: OpaquePointer?) -> ServerConnection? { owner(of: wsi, as: ServerConnection.self) }
