@@ -10,12 +10,17 @@ public struct AWSRequest: Sendable {
     public var transfer: TransferRequest
     /// Whether it may be sent again when nobody knows what became of it.
     public var isRepeatable: Bool
+    /// What its answer must be like.
+    public var check: AnswerCheck
 
     /// A call.
-    public init(operation: String, transfer: TransferRequest, isRepeatable: Bool) {
+    public init(
+        operation: String, transfer: TransferRequest, isRepeatable: Bool, check: AnswerCheck = .none
+    ) {
         self.operation = operation
         self.transfer = transfer
         self.isRepeatable = isRepeatable
+        self.check = check
     }
 }
 
@@ -64,7 +69,7 @@ public protocol AWSCaller: Sendable {
     var origin: String { get }
     /// Signs, sends, and repeats as the SDKs' standard mode does what may be repeated.
     ///
-    /// - Returns: a response of status 2xx (or 3xx where the service answers so).
+    /// - Returns: a response of status 2xx that is what the request's `check` asks for.
     /// - Throws: `AWSError`, or `CancellationError`.
     func call(_ request: AWSRequest) async throws -> TransferResponse
 }
@@ -144,12 +149,11 @@ public final class AWSService: AWSCaller {
             guard call.attempt(by: current, at: date) else { throw call.error }
             do {
                 let response = try await transport.send(signer(current, at: date).sign(request.transfer))
-                if (200..<400).contains(response.status) {
+                if call.isDone(by: response) {
                     let attempts = call.attempts
                     policy.withLock { $0.callSucceeded(attempts) }
                     return response
                 }
-                call.answered(response)
             } catch let error as CurlError {
                 call.failed(error)
             }

@@ -57,7 +57,7 @@ public struct DynamoDB: Sendable {
     /// - Throws: `AWSError`, except for a condition that does not hold.
     public func write(_ write: DynamoDBWrite) async throws -> Outcome {
         do {
-            _ = try await call(write.operation, DynamoDBWriteBody(table: table, write: write))
+            _ = try await call(write.operation, DynamoDBWriteBody(table: table, write: write), Nothing.self)
             return .done
         } catch let error as AWSError where error.code == "ConditionalCheckFailedException" {
             struct Body: Decodable { var Item: DynamoDBItem? }
@@ -71,7 +71,8 @@ public struct DynamoDB: Sendable {
     public func transact(_ writes: [DynamoDBWrite]) async throws -> TransactionOutcome {
         precondition(writes.count <= Self.transactionLimit, "DynamoDB takes 100 writes in a transaction")
         do {
-            _ = try await call("TransactWriteItems", DynamoDBTransactionBody(table: table, writes: writes))
+            _ = try await call(
+                "TransactWriteItems", DynamoDBTransactionBody(table: table, writes: writes), Nothing.self)
             return .done
         } catch let error as AWSError where error.code == "TransactionCanceledException" {
             let reasons = try Self.reasons(error)
@@ -151,32 +152,30 @@ public struct DynamoDB: Sendable {
         return Array(items.prefix(query.limit))
     }
 
-    /// Sends one operation. Every operation here may be repeated: reads are reads, and writes are conditioned so that a
-    /// second time finds the first.
-    func call(_ operation: String, _ body: some Encodable, timeout: Duration = attemptTimeout) async throws -> Data {
-        let request = TransferRequest(
-            method: "POST", origin: caller.origin,
-            headers: [
-                TransferHeader("Content-Type", "application/x-amz-json-1.0"),
-                TransferHeader("X-Amz-Target", "DynamoDB_20120810.\(operation)"),
-            ],
-            body: Array(try JSONEncoder().encode(body)), timeout: timeout)
-        let response = try await caller.call(
-            AWSRequest(operation: operation, transfer: request, isRepeatable: true))
-        return Data(response.body)
+    /// The answer to what is written: an object of which nothing is needed.
+    struct Nothing: Decodable {
+        private enum Key: CodingKey {}
+        init(from decoder: any Decoder) throws { _ = try decoder.container(keyedBy: Key.self) }
     }
 
-    /// Sends one operation and reads its answer.
+    /// Sends one operation and reads its answer. Every operation here may be repeated: reads are reads, and writes are
+    /// conditioned so that a second time finds the first.
     func call<Answer: Decodable>(
         _ operation: String, _ body: some Encodable, _ answer: Answer.Type
     ) async throws -> Answer {
-        let data = try await call(operation, body)
+        let request = TransferRequest(
+            method: "POST", origin: caller.origin,
+            headers: [
+                TransferHeader("Content-Type", AnswerCheck.dynamoDBType),
+                TransferHeader("X-Amz-Target", "DynamoDB_20120810.\(operation)"),
+            ],
+            body: Array(try JSONEncoder().encode(body)), timeout: Self.attemptTimeout)
+        let response = try await caller.call(
+            AWSRequest(operation: operation, transfer: request, isRepeatable: true, check: .dynamoDB))
         do {
-            return try JSONDecoder().decode(answer, from: data)
+            return try JSONDecoder().decode(answer, from: Data(response.body))
         } catch {
-            throw AWSError(
-                operation: operation, code: "UnreadableResponse", message: "the answer is not what DynamoDB answers",
-                status: 200, body: Array(data))
+            throw AWSError(operation, unreadable: response, "the answer is not what DynamoDB answers")
         }
     }
 }

@@ -51,7 +51,7 @@ extension DynamoDB {
         var done: [Preparation] = []
         if try await describe() == nil {
             do {
-                _ = try await call("CreateTable", CreateTable(table: table, layout: layout))
+                _ = try await call("CreateTable", CreateTable(table: table, layout: layout), Nothing.self)
                 done.append(.made("table \(table)"))
             } catch let error as AWSError where error.code == "ResourceInUseException" {
                 done.append(.found("table \(table)"))
@@ -62,7 +62,7 @@ extension DynamoDB {
         var description = try await untilActive(sleep)
         try check(description, layout)
         if description.index(layout.index) == nil {
-            _ = try await call("UpdateTable", AddIndex(table: table, layout: layout))
+            _ = try await call("UpdateTable", AddIndex(table: table, layout: layout), Nothing.self)
             description = try await untilActive(sleep)
             done.append(.made("index \(layout.index)"))
         } else {
@@ -133,7 +133,8 @@ extension DynamoDB {
         }
         _ = try await call(
             "UpdateTimeToLive",
-            Update(TableName: table, TimeToLiveSpecification: Specification(AttributeName: attribute)))
+            Update(TableName: table, TimeToLiveSpecification: Specification(AttributeName: attribute)),
+            Nothing.self)
         return true
     }
 

@@ -111,20 +111,20 @@ public struct S3: Sendable {
             return try await putParts(key, body: body, contentType: contentType, metadata: metadata)
         }
         let headers = putHeaders(contentType: contentType, metadata: metadata)
+        let checksum = Self.checksum(of: body)
         _ = try await call(
-            "PutObject", "PUT", key: key, headers: headers + [Self.checksum(of: body)], body: body)
+            "PutObject", "PUT", key: key, headers: headers + [checksum], body: body,
+            check: .stored(checksum: checksum.value))
     }
 
-    /// Reads an object, whole; nil if there is none. Where S3 knows the SHA-256 of the whole it is compared.
+    /// Reads an object, whole; nil if there is none. Where S3 knows the SHA-256 of the whole it is compared, and so is
+    /// that which an object in parts was put with.
     public func getObject(_ key: String) async throws -> [UInt8]? {
         do {
             let response = try await call(
                 "GetObject", "GET", key: key, headers: [TransferHeader("x-amz-checksum-mode", "ENABLED")],
-                maximumResponseBytes: limits.largestObject, time: limits.readTime)
-            // That of an object in parts is a digest of digests, and ends with their number.
-            if let stored = response.header(Self.checksumName), !stored.contains("-"),
-                stored != Self.checksum(of: response.body).value
-            {
+                maximumResponseBytes: limits.largestObject, time: limits.readTime, check: .object)
+            guard isWhatWasStored(response) else {
                 throw AWSError(
                     operation: "GetObject", code: "ChecksumMismatch",
                     message: "what arrived is not what was stored: its SHA-256 differs", status: response.status)
@@ -135,10 +135,19 @@ public struct S3: Sendable {
         }
     }
 
+    private func isWhatWasStored(_ response: TransferResponse) -> Bool {
+        // That of an object in parts is a digest of digests, and ends with their number.
+        if let stored = response.header(Self.checksumName), !stored.contains("-") {
+            return stored == Self.checksum(of: response.body).value
+        }
+        guard let digest = response.header("x-amz-meta-\(Self.digestMetadata)") else { return true }
+        return digest == SHA256.hash(response.body).hexadecimal
+    }
+
     /// Describes an object; nil if there is none (or no bucket: S3 does not say which).
     public func headObject(_ key: String) async throws -> S3ObjectHead? {
         do {
-            let response = try await call("HeadObject", "HEAD", key: key)
+            let response = try await call("HeadObject", "HEAD", key: key, check: .objectHead)
             let prefix = "x-amz-meta-"
             let metadata = response.headers.map { ($0.name.lowercased(), $0.value) }
                 .filter { $0.0.hasPrefix(prefix) }.map { (String($0.0.dropFirst(prefix.count)), $0.1) }
@@ -154,7 +163,7 @@ public struct S3: Sendable {
     /// Removes an object. That there is none is no error. Where the bucket keeps versions, they stay.
     public func deleteObject(_ key: String) async throws {
         do {
-            _ = try await call("DeleteObject", "DELETE", key: key)
+            _ = try await call("DeleteObject", "DELETE", key: key, check: .removed)
         } catch let error as AWSError where error.code == "NoSuchKey" {
             return
         }
@@ -199,18 +208,17 @@ public struct S3: Sendable {
     /// - Parameters:
     ///   - key: nil is the bucket itself.
     ///   - time: in place of the time that follows from the body.
+    ///   - check: what S3 would answer.
     func call(
         _ operation: String, _ method: String, key: String?, query: [(String, String)] = [],
         headers: [TransferHeader] = [], body: [UInt8] = [], maximumResponseBytes: Int = 16 << 20,
-        time: Duration? = nil
+        time: Duration? = nil, check: AnswerCheck
     ) async throws -> TransferResponse {
         var transfer = request(method, key: key, query: query, headers: headers, body: body)
         let seconds = Double(body.count) / Double(limits.slowestTransfer)
         transfer.timeout = time ?? limits.callTime + .seconds(seconds)
         transfer.maximumResponseBytes = maximumResponseBytes
-        let response = try await caller.call(
-            AWSRequest(operation: operation, transfer: transfer, isRepeatable: true))
-        guard 200..<300 ~= response.status else { throw AWSError(operation, redirected: response) }
-        return response
+        return try await caller.call(
+            AWSRequest(operation: operation, transfer: transfer, isRepeatable: true, check: check))
     }
 }

@@ -49,7 +49,7 @@ extension S3 {
         // The order of signatures, so that what is sent is what was signed.
         query.sort { $0.0 < $1.0 }
         let operation = "ListObjectsV2"
-        let response = try await call(operation, "GET", key: nil, query: query)
+        let response = try await call(operation, "GET", key: nil, query: query, check: .document)
         do throws(S3XMLError) {
             return try S3Page(S3XMLParser.parse(response.body))
         } catch {

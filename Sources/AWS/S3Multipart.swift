@@ -62,7 +62,7 @@ extension S3 {
         let operation = "CreateMultipartUpload"
         let response = try await call(
             operation, "POST", key: key, query: [("uploads", "")],
-            headers: headers + [TransferHeader("x-amz-checksum-algorithm", "SHA256")])
+            headers: headers + [TransferHeader("x-amz-checksum-algorithm", "SHA256")], check: .document)
         let document = try? S3XMLParser.parse(response.body)
         guard let id = document?.text(of: "UploadId"), !id.isEmpty else {
             throw AWSError(operation, unreadable: response, "the answer names no upload")
@@ -76,11 +76,8 @@ extension S3 {
         let (operation, checksum) = ("UploadPart", Self.checksum(of: body))
         let response = try await call(
             operation, "PUT", key: key, query: [("partNumber", "\(number)"), ("uploadId", upload)],
-            headers: [checksum], body: body)
-        guard let tag = response.header("ETag"), !tag.isEmpty else {
-            throw AWSError(operation, unreadable: response, "the answer has no ETag for part \(number)")
-        }
-        return UploadedPart(number: number, entityTag: tag, checksum: checksum.value)
+            headers: [checksum], body: body, check: .stored(checksum: checksum.value))
+        return UploadedPart(number: number, entityTag: response.header("ETag") ?? "", checksum: checksum.value)
     }
 
     /// Joins the parts. S3 may say 200 first and fail afterwards, in the body
@@ -117,7 +114,8 @@ extension S3 {
         let operation = "CompleteMultipartUpload"
         let response = try await call(
             operation, "POST", key: key, query: [("uploadId", upload)],
-            headers: [TransferHeader("Content-Type", "application/xml")], body: body, time: limits.completionTime)
+            headers: [TransferHeader("Content-Type", "application/xml")], body: body, time: limits.completionTime,
+            check: .document)
         guard let document = try? S3XMLParser.parse(response.body) else {
             throw AWSError(operation, unreadable: response, "the answer is not XML")
         }
@@ -135,6 +133,6 @@ extension S3 {
     }
 
     private func giveUp(_ key: String, _ upload: String) async throws {
-        _ = try await call("AbortMultipartUpload", "DELETE", key: key, query: [("uploadId", upload)])
+        _ = try await call("AbortMultipartUpload", "DELETE", key: key, query: [("uploadId", upload)], check: .removed)
     }
 }

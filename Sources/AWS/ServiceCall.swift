@@ -60,8 +60,31 @@ struct ServiceCall {
         return true
     }
 
+    /// The last attempt was answered.
+    ///
+    /// - Returns: whether the answer is what the call was made for; if not, it is the call's error.
+    mutating func isDone(by response: TransferResponse) -> Bool {
+        if let unreadable = request.unreadable(response) {
+            // Whoever answered, and whatever was damaged: the next answer may be the service's.
+            (failure, retryAfter, remedy) = (.transient, nil, .none)
+            lastAttemptIsUnknown = true
+            isOutcomeUnknown = true
+            error = unreadable
+            return false
+        }
+        switch response.status {
+        case 200..<300: return true
+        case 300..<400:
+            (failure, retryAfter, remedy) = (.permanent, nil, .none)
+            lastAttemptIsUnknown = false
+            error = AWSError(request.operation, redirected: response, isOutcomeUnknown: isOutcomeUnknown)
+        default: answered(response)
+        }
+        return false
+    }
+
     /// The last attempt was answered with an error.
-    mutating func answered(_ response: TransferResponse) {
+    private mutating func answered(_ response: TransferResponse) {
         let body = AWSErrorBody(response)
         failure = RetryPolicy.failure(status: response.status, code: body.code)
         // What the service refused, it has not done; of what broke within it nobody knows.

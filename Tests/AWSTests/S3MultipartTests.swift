@@ -23,7 +23,7 @@ import Testing
     }
 
     private func head(_ digest: String?, size: Int = 21) -> S3ScriptedCaller.Reply {
-        .ok(
+        .tagged(
             [TransferHeader("Content-Length", "\(size)")]
                 + (digest.map { [TransferHeader("x-amz-meta-sha256", $0)] } ?? []))
     }
@@ -87,7 +87,7 @@ import Testing
     @Test func theLimitItselfIsOneRequest() async throws {
         var limits = S3.Limits()
         limits.largestSinglePut = body.count
-        let caller = S3ScriptedCaller([.ok()])
+        let caller = S3ScriptedCaller([.tagged()])
         try await s3(caller, limits: limits).putObject("k", body: body, contentType: "")
         #expect(caller.operations == ["PutObject"])
     }

@@ -33,7 +33,7 @@ final class S3ScriptedCaller: AWSCaller {
             return state.script.isEmpty ? .fails(missing) : state.script.removeFirst()
         }
         switch reply {
-        case .answers(let response): return response
+        case .answers(let response): return try request.checked(response)
         case .fails(let error): throw error
         case .hangs:
             try await Task.sleep(for: .seconds(600))
@@ -45,6 +45,11 @@ final class S3ScriptedCaller: AWSCaller {
 extension S3ScriptedCaller.Reply {
     static func ok(_ headers: [TransferHeader] = [], _ body: String = "") -> Self {
         .answers(TransferResponse(status: 200, headers: headers, body: Array(body.utf8)))
+    }
+
+    /// As S3 answers who puts, gets or describes an object.
+    static func tagged(_ headers: [TransferHeader] = [], _ body: String = "") -> Self {
+        ok(headers + [TransferHeader("ETag", "\"tag\"")], body)
     }
 
     static func error(_ status: Int, _ code: String, _ operation: String = "") -> Self {

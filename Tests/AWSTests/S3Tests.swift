@@ -10,7 +10,7 @@ import Testing
     private let digest = "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ="
 
     @Test func aPutIsWholeAndChecked() async throws {
-        let caller = S3ScriptedCaller([.ok()])
+        let caller = S3ScriptedCaller([.tagged()])
         try await s3(caller).putObject(
             "a/b c.json", body: hello, contentType: "application/json", metadata: ["b": "2", "a": "1"])
         let request = try #require(caller.requests.first)
@@ -42,7 +42,7 @@ import Testing
             ]
         ),
     ]) func encryptionIsAskedFor(_ encryption: S3Encryption, _ expected: [String: String]) async throws {
-        let caller = S3ScriptedCaller([.ok(), .ok(), .ok()])
+        let caller = S3ScriptedCaller([.tagged(), .tagged(), .ok()])
         let s3 = s3(caller, encryption: encryption)
         try await s3.putObject("k", body: hello, contentType: "text/plain")
         _ = try await s3.getObject("k")
@@ -58,7 +58,7 @@ import Testing
 
     /// 5 s, and a second for each 256 KiB; to read, 30 s.
     @Test func largeBodiesHaveMoreTime() async throws {
-        let caller = S3ScriptedCaller([.ok(), .ok(), .ok()])
+        let caller = S3ScriptedCaller([.tagged(), .tagged(), .tagged()])
         let s3 = s3(caller)
         try await s3.putObject("k", body: [], contentType: "")
         try await s3.putObject("k", body: [UInt8](repeating: 0, count: 1 << 20), contentType: "")
@@ -69,9 +69,9 @@ import Testing
 
     @Test func aGetIsComparedWithItsChecksum() async throws {
         let caller = S3ScriptedCaller([
-            .ok([TransferHeader("X-Amz-Checksum-SHA256", digest)], "hello"), .ok([], "hello"),
-            .ok([TransferHeader("x-amz-checksum-sha256", "AAAA-3")], "hello"),
-            .ok([TransferHeader("x-amz-checksum-sha256", digest)], "hellO"),
+            .tagged([TransferHeader("X-Amz-Checksum-SHA256", digest)], "hello"), .tagged([], "hello"),
+            .tagged([TransferHeader("x-amz-checksum-sha256", "AAAA-3")], "hello"),
+            .tagged([TransferHeader("x-amz-checksum-sha256", digest)], "hellO"),
         ])
         let s3 = s3(caller)
         for _ in 0..<3 { #expect(try await s3.getObject("a/k") == hello) }
@@ -133,25 +133,6 @@ import Testing
                 == "GET https://box.s3.eu-west-1.amazonaws.com/a/k"
                 + "?response-content-disposition=attachment%3B%20filename%3D%22k.json%22 signed for 1 s")
         #expect(caller.requests.isEmpty)
-    }
-
-    /// A bucket elsewhere: by the header, which every such answer has, or by the document.
-    @Test func aRedirectIsAnErrorThatNamesTheRegion() async throws {
-        let document = "<Error><Code>PermanentRedirect</Code><Message>there</Message><Endpoint>e</Endpoint></Error>"
-        let caller = S3ScriptedCaller([
-            .answers(
-                TransferResponse(
-                    status: 301, headers: [TransferHeader("x-amz-bucket-region", "eu-central-1")],
-                    body: Array(document.utf8))),
-            .answers(TransferResponse(status: 307)),
-        ])
-        let s3 = s3(caller)
-        let first = await awsError { _ = try await s3.getObject("k") }
-        #expect(first?.code == "PermanentRedirect" && first?.status == 301 && first?.message == "there")
-        #expect(first?.detail(.region) == "eu-central-1")
-        let second = await awsError { _ = try await s3.getObject("k") }
-        #expect(second?.code == "TemporaryRedirect" && second?.status == 307)
-        #expect(second?.detail(.region) == nil)
     }
 
     @Test func anErrorDocumentSaysMore() {

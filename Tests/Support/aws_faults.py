@@ -27,6 +27,17 @@ def lose_reply(exchange: Exchange) -> Response:
     exchange.drop()
 
 
+def captive_portal(exchange: Exchange) -> Response:
+    """Not done; whoever stands between answers with success, and a page for people."""
+    page = (("Content-Type", "text/html"), ("ETag", '"5f3a-264"'))
+    return Response(200, page, b"<html>please log in</html>")
+
+
+def captive_redirect(exchange: Exchange) -> Response:
+    """Not done; whoever stands between sends elsewhere."""
+    return Response(302, (("Location", "http://127.0.0.1:1/login?session=x"),), b"<html>please log in</html>")
+
+
 def hang(exchange: Exchange) -> Response:
     """Neither done nor answered for as long as the fault lasts, then the connection is reset."""
     exchange.wait()

@@ -44,6 +44,10 @@ extension HansardError {
         // Curl says why, or who looked for credentials.
         guard let status = error.status else { return "\(name) was not reached" }
         switch error.code {
+        case AWSError.unreadableCode, AWSError.redirectedCode:
+            return
+                "what answers for \(name) is not AWS, or was damaged: check the endpoint, any proxy on the "
+                + "way to it and \(subject.setting)"
         case "NoSuchBucket", "ResourceNotFoundException":
             return "\(name) does not exist there: make it with `hansard aws init`, or correct \(subject.setting), "
                 + "the region or the endpoint"
@@ -75,8 +79,7 @@ extension HansardError {
 
     private static let passingCodes: Set<String> = [
         "BadDigest", "ChecksumMismatch", "IncompleteBody", "InternalError", "InternalServerError", "NoSuchUpload",
-        "OperationAborted", "RequestTimeout", "TransactionInProgressException", "UnreadableResponse",
-        "XAmzContentSHA256Mismatch",
+        "OperationAborted", "RequestTimeout", "TransactionInProgressException", "XAmzContentSHA256Mismatch",
     ]
 
     private static let credentialCodes: Set<String> = [

@@ -114,6 +114,45 @@ def test_access_denied(aws, fleet, table, bucket, resources):
     check_unready(fleet, "dynamodb:", "policy", **key.environment())
 
 
+IMPOSTORS = [aws_faults.captive_portal, aws_faults.captive_redirect]
+
+
+@pytest.mark.parametrize("impostor", IMPOSTORS)
+def test_who_answers_is_not_s3(fleet, table, bucket, s3_proxy, impostor):
+    """A success that is not S3's has stored nothing: the transcript waits."""
+    node = fleet.start("one")
+    rule = s3_proxy.fault(impostor, lambda request: request.method == "PUT")
+    with ListenSession(node) as session:
+        session.send(speech.pcm("goforward.wav"))
+        session.finish()
+    wait_for_state(fleet, table, session.request_id, "storing")
+    assert bucket.key_of(session.request_id) is None
+    wait_until(lambda: said(node, "is not AWS", "HANSARD_TRANSCRIPTS"), 20, "it is said")
+    assert not said(node, "region")
+    s3_proxy.clear(rule)
+    wait_for_state(fleet, table, session.request_id, "completed", 60)
+    assert bucket.transcript(session.request_id) == node.transcript(session.request_id)
+
+
+@pytest.mark.parametrize("impostor", IMPOSTORS)
+def test_who_answers_is_not_dynamodb(fleet, table, bucket, dynamodb_proxy, impostor):
+    """A success that is not DynamoDB's has claimed nothing."""
+    fleet.limit_sessions(1)
+    node = fleet.start("one")
+    rule = dynamodb_proxy.fault(impostor, aws_faults.operation("TransactWriteItems"))
+    for _ in range(2):
+        check_nobody_is_admitted(node)
+    assert table.all_leases() == [] and table.counter(fleet.tenant) == 0
+    dynamodb_proxy.clear(rule)
+    wait_until_reachable(node, "connections")
+    check_quiet(fleet, table)
+    with ListenSession(node) as session:
+        session.send(speech.pcm("goforward.wav"))
+        session.finish()
+    wait_for_state(fleet, table, session.request_id, "completed", 60)
+    check_quiet(fleet, table)
+
+
 @pytest.mark.parametrize("minutes", [-10, 10])
 def test_a_clock_that_is_off(fleet, table, bucket, dynamodb_proxy, s3_proxy, minutes):
     """Either it is corrected by AWS's time, or said; a session is never left waiting."""

@@ -12,6 +12,8 @@ final class S3MemoryBucket: AWSCaller {
         case works
         /// Nothing happens, and this is the answer.
         case fails(AWSError)
+        /// It is done, and this is the answer.
+        case answers(TransferResponse)
         /// It is done, but the answer is lost.
         case answerLost
     }
@@ -56,15 +58,16 @@ final class S3MemoryBucket: AWSCaller {
         }
         let fate = fates(request, number)
         if case .fails(let error) = fate { throw error }
-        let response = state.withLock { Self.answer(request, &$0) }
+        var response = state.withLock { Self.answer(request, &$0) }
         if case .answerLost = fate {
             throw AWSError(operation: request.operation, code: "", message: "time ran out", isOutcomeUnknown: true)
         }
+        if case .answers(let other) = fate { response = other }
         guard response.status < 400 else {
             let code = String(decoding: response.body, as: UTF8.self)
             throw AWSError(operation: request.operation, code: code, message: "no", status: response.status)
         }
-        return response
+        return try request.checked(response)
     }
 
     private static func answer(_ request: AWSRequest, _ state: inout State) -> TransferResponse {
@@ -80,13 +83,15 @@ final class S3MemoryBucket: AWSCaller {
         switch request.operation {
         case "PutObject":
             state.objects[key] = transfer.body
-            return response(200)
+            state.metadata[key] = transfer.headers.filter { $0.name.hasPrefix("x-amz-meta-") }
+            return TransferResponse(status: 200, headers: [TransferHeader("ETag", "\"t\"")])
         case "GetObject", "HeadObject":
             guard let body = state.objects[key] else { return response(404, "NoSuchKey") }
             let size = TransferHeader("Content-Length", "\(body.count)")
             let isHead = request.operation == "HeadObject"
             return TransferResponse(
-                status: 200, headers: [size] + (state.metadata[key] ?? []), body: isHead ? [] : body)
+                status: 200, headers: [size, TransferHeader("ETag", "\"t\"")] + (state.metadata[key] ?? []),
+                body: isHead ? [] : body)
         case "DeleteObject":
             state.objects[key] = nil
             return response(204)

@@ -112,6 +112,34 @@ import Testing
         #expect(page.map(\.session) == [Sample.session(1)])
     }
 
+    /// A server that does not heed the prefix must not make one tenant's transcripts another's, though their names be
+    /// alike.
+    @Test func whatWasNotAskedForIsNotListed() async throws {
+        let store = store()
+        let (own, other) = (Sample.session(1), Sample.session(2))
+        let (place, stranger) = (S3TranscriptStore.objectName(own, tenant: Sample.tenant), TenantID(UUID()))
+        let keys = [
+            "some where/" + place, "some where/" + S3TranscriptStore.objectName(other, tenant: stranger),
+            "else where/" + S3TranscriptStore.objectName(other, tenant: Sample.tenant),
+            S3TranscriptStore.objectName(other, tenant: Sample.tenant),
+        ]
+        let objects = keys.map { "<Contents><Key>\($0)</Key><Size>1</Size></Contents>" }.joined()
+        let list = "<ListBucketResult><IsTruncated>false</IsTruncated>\(objects)</ListBucketResult>"
+        bucket.set { _, _ in .answers(TransferResponse(status: 200, body: Array(list.utf8))) }
+        let page = try await store.list(tenant: Sample.tenant, before: nil, limit: 100)
+        #expect(page.map(\.session) == [own])
+    }
+
+    @Test(arguments: [
+        TransferResponse(status: 200, body: Array("<html>log in</html>".utf8)), TransferResponse(status: 200),
+        TransferResponse(status: 204), TransferResponse(status: 202),
+    ]) func aTranscriptIsStoredOnlyIfS3SaysSo(_ answer: TransferResponse) async throws {
+        let store = store()
+        bucket.set { _, _ in .answers(answer) }
+        let message = await message { _ = try await store.put(Sample.transcript(Sample.session(1))) }
+        #expect(message?.contains("is not AWS") == true && message?.contains("HANSARD_TRANSCRIPTS") == true)
+    }
+
     @Test func aDamagedObjectIsAnErrorOfOurs() async throws {
         let store = store()
         let location = try await store.put(Sample.transcript(Sample.session(1)))
@@ -187,7 +215,8 @@ import Testing
             (403, "SignatureDoesNotMatch", "credentials are wrong"),
             (400, "UnrecognizedClientException", "credentials are wrong"), (403, "AccessDenied", "s3:PutObject"),
             (400, "AccessDeniedException", "must allow"), (403, "", "must allow"),
-            (301, "PermanentRedirect", "AWS_REGION"),
+            (301, "PermanentRedirect", "AWS_REGION"), (302, "Redirected", "is not AWS"),
+            (200, "UnreadableResponse", "is not AWS"),
             (400, "AuthorizationHeaderMalformed", "AWS_REGION"), (400, "KMS.DisabledException", "HANSARD_S3_KMS_KEY"),
             (400, "BadDigest", "cannot do this now"), (405, "MethodNotAllowed", "endpoint"), (404, "", "endpoint"),
         ] as [(Int?, String, String)]) func dataWaitsAndTheMessageHelps(_ status: Int?, _ code: String, _ words: String)
