@@ -26,10 +26,13 @@ public struct AWSRequest: Sendable {
 
 /// A call that did not do what it should.
 public struct AWSError: Error, Sendable, CustomStringConvertible {
+    /// The code of a call that was not sent because nobody had credentials to sign it with.
+    public static let noCredentialsCode = "NoCredentials"
+
     /// Which operation.
     public var operation: String
     /// The service's name of the failure, without namespace: `ConditionalCheckFailedException`; empty if there was no
-    /// answer.
+    /// answer. Failures that no service names have the codes below and of `DynamoDB`.
     public var code: String
     /// What the service, or curl, said.
     public var message: String
@@ -171,7 +174,9 @@ public final class AWSService: AWSCaller {
         do {
             return try await credentials.credentials()
         } catch let error as CredentialsError {
-            throw AWSError(operation: operation, code: "", message: "\(error)", isOutcomeUnknown: isOutcomeUnknown)
+            throw AWSError(
+                operation: operation, code: AWSError.noCredentialsCode, message: "\(error)",
+                isOutcomeUnknown: isOutcomeUnknown)
         }
     }
 

@@ -44,7 +44,8 @@ extension DynamoDB {
     /// - Parameters:
     ///   - layout: what the table must be.
     ///   - sleep: waits between looks at what DynamoDB is making.
-    /// - Throws: `AWSError`, also if a table of that name has other keys.
+    /// - Throws: `AWSError`; of code `unsuitableTableCode` if a table of that name is another than the layout's, which
+    ///   is then left as it is, and `unfinishedTableCode` if it is still being made.
     public func prepare(
         _ layout: Layout, sleep: @Sendable (Duration) async throws -> Void
     ) async throws -> [Preparation] {
@@ -60,7 +61,8 @@ extension DynamoDB {
             done.append(.found("table \(table)"))
         }
         var description = try await untilActive(sleep)
-        try check(description, layout)
+        let problems = description.problems(table, layout)
+        guard problems.isEmpty else { throw Self.unsuitable("DescribeTable", problems) }
         if description.index(layout.index) == nil {
             _ = try await call("UpdateTable", AddIndex(table: table, layout: layout), Nothing.self)
             description = try await untilActive(sleep)
@@ -79,7 +81,9 @@ extension DynamoDB {
             if let description = try await describe(), description.isActive { return description }
             try await sleep(Self.preparationInterval)
         }
-        throw AWSError(operation: "DescribeTable", code: "", message: "the table '\(table)' is still being made")
+        throw AWSError(
+            operation: "DescribeTable", code: Self.unfinishedTableCode,
+            message: "the table '\(table)' is still being made")
     }
 
     private func describe() async throws -> Description? {
@@ -92,15 +96,13 @@ extension DynamoDB {
         }
     }
 
-    private func check(_ description: Description, _ layout: Layout) throws {
-        let keys = description.KeySchema.map { "\($0.AttributeName) (\($0.KeyType))" }
-        let wanted = ["\(layout.partitionKey) (HASH)", "\(layout.sortKey) (RANGE)"]
-        guard Set(keys) == Set(wanted) else {
-            throw AWSError(
-                operation: "DescribeTable", code: "",
-                message: "the table '\(table)' has the keys \(keys.joined(separator: ", ")); "
-                    + "it must have \(wanted.joined(separator: ", ")): choose another name")
-        }
+    /// The code of errors that say what a table has that the layout has not.
+    public static let unsuitableTableCode = "UnsuitableTable"
+    /// The code of the error that a table is not ready, however often it was looked at.
+    public static let unfinishedTableCode = "UnfinishedTable"
+
+    private static func unsuitable(_ operation: String, _ problems: [String]) -> AWSError {
+        AWSError(operation: operation, code: unsuitableTableCode, message: problems.joined(separator: "; "))
     }
 
     /// - Returns: whether it had to be switched on.
@@ -124,10 +126,10 @@ extension DynamoDB {
         let state = try await call("DescribeTimeToLive", Describe(TableName: table), State.self).TimeToLiveDescription
         if let status = state?.TimeToLiveStatus, ["ENABLED", "ENABLING"].contains(status) {
             guard state?.AttributeName == attribute else {
-                throw AWSError(
-                    operation: "DescribeTimeToLive", code: "",
-                    message: "items of the table '\(table)' expire by '\(state?.AttributeName ?? "")', "
-                        + "not by '\(attribute)': choose another table")
+                let other = state?.AttributeName ?? ""
+                let problem =
+                    "items of the table '\(table)' expire by '\(other)', not by '\(attribute)': choose another table"
+                throw Self.unsuitable("DescribeTimeToLive", [problem])
             }
             return false
         }
@@ -143,13 +145,17 @@ extension DynamoDB {
         var KeyType: String
     }
 
-    private struct Description: Decodable {
+    fileprivate struct Description: Decodable {
         struct Index: Decodable {
+            struct ProjectionDescription: Decodable { var ProjectionType: String? }
             var IndexName: String
             var IndexStatus: String?
+            var KeySchema: [KeyElement]?
+            var Projection: ProjectionDescription?
         }
         var TableStatus: String
         var KeySchema: [KeyElement]
+        var AttributeDefinitions: [AttributeDefinition]?
         var GlobalSecondaryIndexes: [Index]?
 
         func index(_ name: String) -> Index? { GlobalSecondaryIndexes?.first { $0.IndexName == name } }
@@ -160,9 +166,63 @@ extension DynamoDB {
     }
 }
 
-private struct AttributeDefinition: Encodable {
+private struct AttributeDefinition: Codable {
     var AttributeName: String
     var AttributeType = "S"
+}
+
+/// What of a table differs from the layout: a clear sentence for each, with what would be right.
+extension DynamoDB.Description {
+    fileprivate func problems(_ table: String, _ layout: DynamoDB.Layout) -> [String] {
+        var problems: [String] = []
+        let wanted = ["\(layout.partitionKey) (HASH)", "\(layout.sortKey) (RANGE)"]
+        if Self.differ(KeySchema, wanted) {
+            problems.append(
+                "the table '\(table)' has the keys \(Self.list(KeySchema)); "
+                    + "it must have \(wanted.joined(separator: ", ")): choose another name")
+        }
+        let index = index(layout.index)
+        var texts = KeySchema.map(\.AttributeName).filter { [layout.partitionKey, layout.sortKey].contains($0) }
+        if let index {
+            problems += Self.problems(index, table, layout)
+            if index.KeySchema?.contains(where: { $0.AttributeName == layout.indexKey }) == true {
+                texts.append(layout.indexKey)
+            }
+        }
+        for name in texts {
+            // moto forgets the types of a table's keys when it adds an index; what is not said is not wrong.
+            let definition = AttributeDefinitions?.first { $0.AttributeName == name }
+            guard let type = definition?.AttributeType, type != "S" else { continue }
+            problems.append(
+                "in the table '\(table)' the key \(name) is of type \(type); it must be of type S (string): "
+                    + "choose another name")
+        }
+        return problems
+    }
+
+    private static func problems(_ index: Index, _ table: String, _ layout: DynamoDB.Layout) -> [String] {
+        var problems: [String] = []
+        let name = "the index \(layout.index) of the table '\(table)'"
+        let remedy = "delete that index and run this again"
+        let keys = index.KeySchema ?? []
+        let wanted = ["\(layout.indexKey) (HASH)"]
+        if differ(keys, wanted) {
+            problems.append("\(name) has the keys \(list(keys)); it must have \(wanted[0]) alone: \(remedy)")
+        }
+        let projection = index.Projection?.ProjectionType ?? "nothing"
+        if projection != "ALL" {
+            problems.append("\(name) holds \(projection) of each item; it must hold ALL: \(remedy)")
+        }
+        return problems
+    }
+
+    private static func differ(_ keys: [DynamoDB.KeyElement], _ wanted: [String]) -> Bool {
+        Set(keys.map(text)) != Set(wanted)
+    }
+
+    private static func list(_ keys: [DynamoDB.KeyElement]) -> String { keys.map(text).joined(separator: ", ") }
+
+    private static func text(_ key: DynamoDB.KeyElement) -> String { "\(key.AttributeName) (\(key.KeyType))" }
 }
 
 private struct IndexDefinition: Encodable {

@@ -188,7 +188,7 @@ private final class ServiceFixture: Sendable {
     @Test func withoutCredentialsNothingIsSent() async throws {
         let fixture = ServiceFixture([], credentials: [.failure(.notConfigured("AWS_ACCESS_KEY_ID is not set"))])
         let error = try await fixture.error()
-        #expect("\(error)" == "PutItem: no answer: no AWS credentials: script: AWS_ACCESS_KEY_ID is not set")
+        #expect("\(error)" == "PutItem: NoCredentials: no AWS credentials: script: AWS_ACCESS_KEY_ID is not set")
         #expect(!error.isOutcomeUnknown && fixture.transport.sent.isEmpty)
     }
 

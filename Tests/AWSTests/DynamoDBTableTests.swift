@@ -9,18 +9,30 @@ import Testing
 @Suite struct DynamoDBTableTests {
     private static let layout = DynamoDB.Layout(
         partitionKey: "pk", sortKey: "sk", index: "by_node", indexKey: "node_epoch", expiry: "ttl")
-    private static let index = #"{"IndexName":"by_node","IndexStatus":"ACTIVE"}"#
+    private static let index = described(index: "ALL", [("node_epoch", "HASH")])
     private static let missing = ScriptedTransport.error(400, "ResourceNotFoundException")
     private static let noExpiry = #"{"TimeToLiveDescription":{"TimeToLiveStatus":"DISABLED"}}"#
 
     private static func described(
         _ status: String = "ACTIVE", keys: [(String, String)] = [("pk", "HASH"), ("sk", "RANGE")],
-        index: String? = index
+        types: [String: String] = [:], index: String? = index
     ) -> ScriptedTransport.Answer {
-        let schema = keys.map { #"{"AttributeName":"\#($0.0)","KeyType":"\#($0.1)"}"# }.joined(separator: ",")
         let indexes = index.map { #","GlobalSecondaryIndexes":[\#($0)]"# } ?? ""
+        let names = keys.map(\.0) + ["node_epoch", "node"]
+        let definitions = names.map { #"{"AttributeName":"\#($0)","AttributeType":"\#(types[$0] ?? "S")"}"# }
         return ScriptedTransport.answer(
-            200, #"{"Table":{"TableName":"box","TableStatus":"\#(status)","KeySchema":[\#(schema)]\#(indexes)}}"#)
+            200,
+            #"{"Table":{"TableName":"box","TableStatus":"\#(status)","KeySchema":\#(schema(keys))"#
+                + #","AttributeDefinitions":[\#(definitions.joined(separator: ","))]\#(indexes)}}"#)
+    }
+
+    private static func schema(_ keys: [(String, String)]) -> String {
+        "[" + keys.map { #"{"AttributeName":"\#($0.0)","KeyType":"\#($0.1)"}"# }.joined(separator: ",") + "]"
+    }
+
+    private static func described(index projection: String, _ keys: [(String, String)]) -> String {
+        #"{"IndexName":"by_node","IndexStatus":"ACTIVE","KeySchema":\#(schema(keys))"#
+            + #","Projection":{"ProjectionType":"\#(projection)"}}"#
     }
 
     private static func expiry(_ status: String, _ attribute: String = "ttl") -> ScriptedTransport.Answer {
@@ -122,7 +134,46 @@ import Testing
         let message = try #require(error?.message)
         #expect(message.contains("the table 'box' has the keys \(keys[0].0) (\(keys[0].1))"))
         #expect(message.hasSuffix("it must have pk (HASH), sk (RANGE): choose another name"))
+        #expect(error?.code == DynamoDB.unsuitableTableCode)
         #expect(script.operations.allSatisfy { $0.hasSuffix("DescribeTable") })
+    }
+
+    /// Found is only what a node can use: everything else is said, with what would be right.
+    @Test func aTableThatCannotServeIsRefusedAndLeftAlone() async throws {
+        let epoch = [("node_epoch", "HASH")]
+        let cases: [(ScriptedTransport.Answer, String)] = [
+            (
+                Self.described(types: ["pk": "N"]),
+                "in the table 'box' the key pk is of type N; it must be of type S (string): choose another name"
+            ),
+            (
+                Self.described(types: ["sk": "B", "node_epoch": "N"]),
+                "in the table 'box' the key sk is of type B; it must be of type S (string): choose another name; "
+                    + "in the table 'box' the key node_epoch is of type N; it must be of type S (string): "
+                    + "choose another name"
+            ),
+            (
+                Self.described(index: Self.described(index: "KEYS_ONLY", epoch)),
+                "the index by_node of the table 'box' holds KEYS_ONLY of each item; it must hold ALL: delete that index "
+                    + "and run this again"
+            ),
+            (
+                Self.described(index: Self.described(index: "ALL", [("node", "HASH")])),
+                "the index by_node of the table 'box' has the keys node (HASH); it must have node_epoch (HASH) alone: "
+                    + "delete that index and run this again"
+            ),
+            (
+                Self.described(index: Self.described(index: "ALL", epoch + [("sk", "RANGE")])),
+                "the index by_node of the table 'box' has the keys node_epoch (HASH), sk (RANGE); it must have "
+                    + "node_epoch (HASH) alone: delete that index and run this again"
+            ),
+        ]
+        for (answer, message) in cases {
+            let script = DynamoDBScript([answer, answer])
+            let error = await awsError { _ = try await script.table.prepare(Self.layout) { _ in } }
+            #expect(error?.message == message && error?.code == DynamoDB.unsuitableTableCode)
+            #expect(script.operations.allSatisfy { $0.hasSuffix("DescribeTable") })
+        }
     }
 
     @Test func aTableThatExpiresByAnotherAttributeIsRefused() async throws {
@@ -144,6 +195,7 @@ import Testing
         let looks = DynamoDB.preparationLooks
         let script = DynamoDBScript(Array(repeating: Self.described("CREATING"), count: looks + 1))
         let error = await awsError { _ = try await script.table.prepare(Self.layout) { _ in } }
+        #expect(error?.code == DynamoDB.unfinishedTableCode)
         #expect(error?.message == "the table 'box' is still being made" && script.transport.unused == 0)
     }
 

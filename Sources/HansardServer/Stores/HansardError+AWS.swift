@@ -41,7 +41,13 @@ extension HansardError {
     private static func advice(_ error: AWSError, _ subject: AWSSubject) -> String? {
         let name = subject.name
         if error.isThrottling { return "\(name) asks for fewer calls" }
-        // Curl says why, or who looked for credentials.
+        switch error.code {
+        case DynamoDB.unsuitableTableCode: return "\(name) cannot be used"
+        case DynamoDB.unfinishedTableCode: return "\(name) is not ready: run this again later"
+        case AWSError.noCredentialsCode: return "there are no AWS credentials for \(name)"
+        default: break
+        }
+        // Curl says why.
         guard let status = error.status else { return "\(name) was not reached" }
         switch error.code {
         case AWSError.unreadableCode, AWSError.redirectedCode:

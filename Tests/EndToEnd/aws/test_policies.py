@@ -114,6 +114,42 @@ def make_bare_table(aws, name: str) -> None:
     )
 
 
+def make_other_table(
+    aws, name: str, *, sort: str = "sk", kind: str = "S", index_key: str = "node_epoch", projection: str = "ALL"
+) -> None:
+    """A table as somebody else might have made it."""
+    keys = {"pk": kind, sort: "S", index_key: "S"}
+    aws.client("dynamodb").create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": of} for key, of in keys.items()],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by_node",
+                "KeySchema": [{"AttributeName": index_key, "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": projection},
+            }
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"projection": "KEYS_ONLY"}, "holds KEYS_ONLY of each item; it must hold ALL"),
+        ({"index_key": "node"}, "has the keys node (HASH); it must have node_epoch (HASH) alone"),
+        ({"kind": "N"}, "the key pk is of type N; it must be of type S"),
+        ({"sort": "date"}, "has the keys pk (HASH), date (RANGE); it must have pk (HASH), sk (RANGE)"),
+    ],
+)
+def test_init_finds_no_table_that_cannot_serve(aws, initialize, resources, bucket, other, said):
+    make_other_table(aws, resources.table, **other)
+    done = initialize(user_with(aws, policy("init", resources), "init"))
+    assert done.returncode == 1 and "found" not in done.stdout and "reached" not in done.stderr
+    assert f"the table '{resources.table}' cannot be used" in done.stderr and said in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_init_may_do_its_work(aws, initialize, resources, bucket, is_begun):
     if is_begun:

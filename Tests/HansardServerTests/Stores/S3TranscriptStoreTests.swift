@@ -216,7 +216,8 @@ import Testing
             (400, "UnrecognizedClientException", "credentials are wrong"), (403, "AccessDenied", "s3:PutObject"),
             (400, "AccessDeniedException", "must allow"), (403, "", "must allow"),
             (301, "PermanentRedirect", "AWS_REGION"), (302, "Redirected", "is not AWS"),
-            (200, "UnreadableResponse", "is not AWS"),
+            (200, "UnreadableResponse", "is not AWS"), (nil, "UnsuitableTable", "cannot be used"),
+            (nil, "UnfinishedTable", "is not ready"), (nil, "NoCredentials", "no AWS credentials"),
             (400, "AuthorizationHeaderMalformed", "AWS_REGION"), (400, "KMS.DisabledException", "HANSARD_S3_KMS_KEY"),
             (400, "BadDigest", "cannot do this now"), (405, "MethodNotAllowed", "endpoint"), (404, "", "endpoint"),
         ] as [(Int?, String, String)]) func dataWaitsAndTheMessageHelps(_ status: Int?, _ code: String, _ words: String)
