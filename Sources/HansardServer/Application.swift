@@ -86,7 +86,7 @@ public final class Application: Sendable {
         await server.stop()
         tasks.forEach { $0.cancel() }
         for task in tasks { await task.value }
-        await parts.services.settlement.workOnce()
+        await parts.services.settlement.finish()
         // While a slot could not be given back, peers must be able to find and free it.
         if await parts.services.settlement.backlog == 0 { await parts.life.end() }
         Self.stop(loops)

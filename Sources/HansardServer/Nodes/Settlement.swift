@@ -19,49 +19,6 @@ struct SessionEnd: Sendable {
     }
 }
 
-/// What the stores still have to learn of one session: the order in which they learn it.
-struct SettlementProgress: Sendable {
-    /// The next thing to do.
-    enum Step: Equatable {
-        case spool, putTranscript, release, finishStoring, recordUsage, forget
-    }
-
-    /// Whether the spool has the session's end.
-    var isSpooled = true
-    /// Where the transcript is, once it is stored.
-    var location: String?
-    /// Whether the slot is free and the status set.
-    var isReleased = false
-    /// Whether the status was set while the transcript waited.
-    var wasStoring = false
-    /// Whether the usage row is recorded.
-    var isUsageRecorded = false
-    /// Whether there is a transcript at all.
-    let hasTranscript: Bool
-
-    init(hasTranscript: Bool) { self.hasTranscript = hasTranscript }
-
-    /// The slot is free. A status that an earlier attempt stored, whose answer was lost or whose node died, stays: it may
-    /// say `storing`.
-    mutating func released(_ outcome: ReleaseOutcome, as state: SessionState) {
-        isReleased = true
-        wasStoring = state == .storing || (outcome == .alreadyGone && hasTranscript)
-    }
-
-    /// Every step that can be tried now: a store that is away does not hold up what another one can do.
-    var steps: [Step] {
-        var steps: [Step] = []
-        let waits = hasTranscript && location == nil
-        if !isSpooled, waits || !isUsageRecorded { steps.append(.spool) }
-        if waits { steps.append(.putTranscript) }
-        // Nobody is told `storing` of what is nowhere but in memory.
-        if !isReleased, isSpooled || !waits { steps.append(.release) }
-        if isReleased, wasStoring, !waits { steps.append(.finishStoring) }
-        if !isUsageRecorded { steps.append(.recordUsage) }
-        return steps.isEmpty ? [.forget] : steps
-    }
-}
-
 /// Brings ended sessions into the stores, in the order that the design gives: transcript durable, usage durable, slot
 /// given back and status set; then the client is told. What a store that is away does not take now waits in the spool
 /// and is tried again until it is done, over restarts too.
@@ -76,6 +33,8 @@ actor Settlement {
         var transcriptRetryWait = Duration.seconds(60)
         /// How long an attempt may take while a node starts: what a store that hangs does not take then waits.
         var startWait = Duration.seconds(5)
+        /// How long an attempt may take while a node stops, if a store was away before.
+        var stopWait = Duration.seconds(5)
         /// Between passes over what waits; what comes within it is one batch of usage.
         var batchInterval = Duration.milliseconds(100)
         /// Between passes while a store is away or refuses something.
@@ -99,6 +58,8 @@ actor Settlement {
     private struct Waiting {
         var end: SessionEnd
         var progress: SettlementProgress
+        /// Whether the transcript store has had its chance: until then a release waits, so as to say `completed` at once.
+        var hasTriedTranscript = false
     }
     /// Bounded by the spool's size: each of them has its records there, and a full spool takes no new sessions.
     private var waiting: [SessionID: Waiting] = [:]
@@ -140,14 +101,14 @@ actor Settlement {
                 } ?? nil
             if progress.location == nil { metrics.transcriptsWaiting.add() }
         }
+        let item = Waiting(end: end, progress: progress, hasTriedTranscript: true)
         let status = end.status(transcriptLocation: progress.location)
-        guard progress.steps.contains(.release) else { return await keep(Waiting(end: end, progress: progress)) }
+        guard progress.steps.contains(.release) else { return await keep(item) }
         let outcome =
             await firstWithin(limits.releaseWait) { [self] in
                 await attempt("connections", of: id) { try await connections.release(end.lease, status: status) }
             } ?? nil
-        if let outcome { progress.released(outcome, as: status.state) }
-        await keep(Waiting(end: end, progress: progress))
+        await keep(item, released: outcome, as: status.state)
     }
 
     /// Gives back the slot of a claim whose session never began.
@@ -170,15 +131,32 @@ actor Settlement {
         }
     }
 
-    /// Works on what waits until the task is cancelled.
+    /// Works on what waits until the task is cancelled. Transcripts are brought beside the rest: while their store hangs,
+    /// slots are given back and usage is recorded. An attempt at a transcript may outlast this.
     func work() async {
-        while !Task.isCancelled {
-            await workOnce()
-            if spool.isFailing { spool.probe() }
-            let isFree = awayStores.isEmpty && refusals.isEmpty && !spool.isFailing
-            try? await Task.sleep(for: isFree ? limits.batchInterval : limits.retryInterval)
+        let transcripts = Task {
+            while !Task.isCancelled {
+                await putTranscripts(patience: nil)
+                await pause()
+            }
         }
+        while !Task.isCancelled {
+            var pass = Pass()
+            await workOnRest(in: &pass)
+            if spool.isFailing { spool.probe() }
+            await pause()
+        }
+        transcripts.cancel()
     }
+
+    private func pause() async {
+        let isFree = awayStores.isEmpty && refusals.isEmpty && !spool.isFailing
+        try? await Task.sleep(for: isFree ? limits.batchInterval : limits.retryInterval)
+    }
+
+    /// The last pass, of a node that stops. It waits less for stores that were away already: what they do not take waits
+    /// in the spool for the next start.
+    func finish() async { await workOnce(patience: awayStores.isEmpty ? nil : limits.stopWait) }
 
     /// Looks, while the node starts, whether the transcript store can be used. If not it counts as away until it takes
     /// something.
@@ -204,11 +182,41 @@ actor Settlement {
         var patience: Duration?
     }
 
-    /// One pass over everything that waits; a start and a stop make one of their own.
+    /// One pass over everything that waits; a start and a stop make one of their own. Nothing but what needs a stored
+    /// transcript waits for the transcript store.
     ///
     /// - Parameter patience: how long an attempt may take, if that is less than usual.
     func workOnce(patience: Duration? = nil) async {
+        async let transcripts: Void = putTranscripts(patience: patience)
         var pass = Pass(patience: patience)
+        await workOnRest(in: &pass)
+        await transcripts
+        // What the transcripts held up.
+        await workOnRest(in: &pass)
+    }
+
+    /// The one that puts transcripts; nothing else waits for it.
+    private func putTranscripts(patience: Duration?) async {
+        var pass = Pass(patience: patience)
+        let transcripts = transcripts
+        for id in Array(waiting.keys) {
+            guard let item = waiting[id], item.progress.steps.contains(.putTranscript),
+                let transcript = item.end.end.transcript
+            else { continue }
+            let location = await retry("transcripts", of: id, within: limits.transcriptRetryWait, in: &pass) {
+                try await transcripts.put(transcript)
+            }
+            if let location { waiting[id]?.progress.location = location }
+            waiting[id]?.hasTriedTranscript = true
+        }
+        if awayStores.contains("transcripts"), !pass.silent.contains("transcripts") {
+            await checkTranscripts(within: min(limits.retryWait, patience ?? limits.retryWait))
+        }
+    }
+
+    /// Everything but transcripts, usage first: customers are billed by it, and it waits for nothing.
+    private func workOnRest(in pass: inout Pass) async {
+        await recordUsage(in: &pass)
         for (id, (lease, status)) in abandoned {
             let outcome = await retry("connections", of: id, in: &pass) { [connections] in
                 try await connections.release(lease, status: status)
@@ -216,8 +224,6 @@ actor Settlement {
             if outcome != nil { abandoned[id] = nil }
         }
         for id in Array(waiting.keys) { await advance(id, in: &pass) }
-        if awayStores.contains("transcripts"), !pass.silent.contains("transcripts") { await checkTranscripts() }
-        await recordUsage()
         for (id, item) in waiting where item.progress.steps == [.forget] {
             waiting[id] = nil
             refusals[id] = nil
@@ -226,9 +232,9 @@ actor Settlement {
     }
 
     /// Whether the store is back, asked while no transcript waits by which it would show.
-    private func checkTranscripts() async {
+    private func checkTranscripts(within wait: Duration) async {
         let transcripts = transcripts
-        await firstWithin(limits.retryWait) { [self] in
+        await firstWithin(wait) { [self] in
             do {
                 try await transcripts.checkHealth()
                 await report("transcripts", error: nil)
@@ -238,7 +244,11 @@ actor Settlement {
         }
     }
 
-    private func keep(_ item: Waiting) { waiting[item.end.lease.session] = item }
+    private func keep(_ item: Waiting, released outcome: ReleaseOutcome? = nil, as state: SessionState? = nil) {
+        var item = item
+        if let outcome, let state { item.progress.released(outcome, as: state) }
+        waiting[item.end.lease.session] = item
+    }
 
     private func keepAbandoned(_ lease: Lease, _ status: SessionStatus) async {
         let outcome = await attempt("connections", of: lease.session) {
@@ -249,18 +259,16 @@ actor Settlement {
 
     private func advance(_ id: SessionID, in pass: inout Pass) async {
         guard let item = waiting[id] else { return }
-        let (transcripts, connections) = (transcripts, connections)
+        let connections = connections
+        let isTranscriptTried = item.hasTriedTranscript || awayStores.contains("transcripts")
         for step in item.progress.steps where waiting[id] != nil {
             switch step {
             case .spool:
                 waiting[id]?.progress.isSpooled = await spool.appendDurably(.ended(id, item.end.end))
-            case .putTranscript:
-                guard let transcript = item.end.end.transcript else { continue }
-                let location = await retry("transcripts", of: id, within: limits.transcriptRetryWait, in: &pass) {
-                    try await transcripts.put(transcript)
-                }
-                if let location { waiting[id]?.progress.location = location }
             case .release:
+                guard isTranscriptTried || waiting[id]?.progress.location != nil || !item.progress.hasTranscript else {
+                    continue
+                }
                 let status = item.end.status(transcriptLocation: waiting[id]?.progress.location)
                 let outcome = await retry("connections", of: id, in: &pass) {
                     try await connections.release(item.end.lease, status: status)
@@ -272,7 +280,7 @@ actor Settlement {
                     try await connections.finishStoring(id, transcriptLocation: location)
                 }
                 if isDone != nil { waiting[id]?.progress.wasStoring = false }
-            case .recordUsage, .forget: continue
+            case .putTranscript, .recordUsage, .forget: continue
             }
         }
     }
@@ -291,7 +299,8 @@ actor Settlement {
         return value
     }
 
-    private func recordUsage() async {
+    private func recordUsage(in pass: inout Pass) async {
+        guard !pass.silent.contains("usage") else { return }
         let rows = waiting.values.filter { !$0.progress.isUsageRecorded }.map(\.end.end.usage)
         for start in stride(from: 0, to: rows.count, by: limits.usageBatch) {
             let batch = Array(rows[start..<min(start + limits.usageBatch, rows.count)])
@@ -307,6 +316,7 @@ actor Settlement {
                 }
             } catch {
                 report("usage", error: error)
+                pass.silent.insert("usage")
                 return
             }
         }

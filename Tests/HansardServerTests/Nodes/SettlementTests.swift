@@ -208,6 +208,75 @@ import Testing
         #expect(await settlement.awayStores.isEmpty)
     }
 
+    /// What a hanging bucket does not take must hold up neither invoices nor slots.
+    @Test func aTranscriptStoreThatHangsHoldsUpNothingElse() async throws {
+        var limits = SettlementFixture.limits
+        limits.transcriptRetryWait = .seconds(3_600)
+        let settlement = fixture.settlement(spool, limits: limits)
+        fixture.transcripts.faults.set(.hangs, for: ["put", "checkHealth"])
+        await settlement.settle(try await fixture.live(1, spool: spool))
+        let work = Task { await settlement.work() }
+        try await eventually("a put hangs") { fixture.transcripts.faults.calls.count == 2 }
+        fixture.connections.faults.set(.away, for: ["release"])
+        for number in 2...3 { await settlement.settle(try await fixture.live(number, spool: spool)) }
+        fixture.connections.faults.clear()
+        try await eventually("usage is recorded") { fixture.usage.stored.count == 3 }
+        try await eventually("slots are free") { !fixture.isHeld(2) && !fixture.isHeld(3) }
+        #expect((1...3).map { fixture.status($0)?.state } == [.storing, .storing, .storing])
+        // A node that stops does not wait for it either.
+        work.cancel()
+        await work.value
+        fixture.transcripts.faults.clear()
+        try await eventually("all is done") {
+            await settlement.workOnce()
+            return await settlement.backlog == 0
+        }
+        spool.close()
+    }
+
+    /// A node that stops waits for a store that works, and not for one that was away.
+    @Test func aStopDoesNotWaitForAStoreThatHangs() async throws {
+        var limits = SettlementFixture.limits
+        (limits.transcriptRetryWait, limits.retryWait) = (.seconds(3_600), .seconds(3_600))
+        limits.stopWait = .milliseconds(20)
+        let settlement = fixture.settlement(spool, limits: limits)
+        fixture.transcripts.faults.set(.hangs, for: ["put", "checkHealth"])
+        let end = try await fixture.live(1, spool: spool)
+        await settlement.settle(end)
+        try await eventually("it counts as away") { await settlement.awayStores == ["transcripts"] }
+        await settlement.finish()
+        #expect(fixture.usage.stored.count == 1 && fixture.status(1)?.state == .storing)
+        #expect(await settlement.backlog == 1)
+        fixture.transcripts.faults.clear()
+        await settlement.finish()
+        await settlement.finish()
+        fixture.expectAllIsDone(end)
+        spool.close()
+    }
+
+    /// What an earlier life left is stored before its slot is given back, so that nobody reads `storing` in passing.
+    @Test func aTranscriptThatCanBeStoredIsStoredFirst() async throws {
+        let end = try await fixture.live(1, spool: spool)
+        #expect(await spool.appendDurably(.ended(end.lease.session, end.end)))
+        spool.close()
+        let (next, recovery) = try fixture.disk.open()
+        let settlement = fixture.settlement(next)
+        await settlement.recover(recovery.sessions)
+        let order = Locked<[String]>([])
+        for (name, faults) in [
+            ("transcripts", fixture.transcripts.faults), ("connections", fixture.connections.faults),
+        ] {
+            faults.set { operation, _ in
+                order.withLock { $0.append("\(name).\(operation)") }
+                return .works
+            }
+        }
+        await settlement.workOnce()
+        #expect(order.withLock { $0 } == ["transcripts.put", "connections.release"])
+        #expect(fixture.status(1)?.state == .completed && fixture.usage.stored.count == 1)
+        next.close()
+    }
+
     @Test func awayAndBackAreOneLineEach() async throws {
         fixture.connections.faults.set(.away, for: ["release"])
         fixture.usage.faults.set(.away, for: ["record"])
