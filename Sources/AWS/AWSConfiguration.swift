@@ -88,7 +88,7 @@ public struct AWSConfiguration: Sendable {
         if let (setting, url) = configuredEndpoint(of: service) {
             let address = try WebAddress(url, named: setting)
             guard address.path == "/", address.query.isEmpty else {
-                throw AWSConfigurationError("\(setting) is \"\(url)\": it may not have a path")
+                throw AWSConfigurationError("\(setting) is \(WebAddress.shown(url)): it may not have a path")
             }
             guard !usesFIPS else {
                 throw AWSConfigurationError(

@@ -56,9 +56,14 @@ public struct AWSEnvironment: Sendable {
     /// Reads a file.
     ///
     /// - Returns: nil if there is none.
-    /// - Throws: what the system says, or that it is too large.
+    /// - Throws: what the system says, or that it is too large, a pipe, a folder or a device other than /dev/null.
     public static func read(path: String) throws -> [UInt8]? {
-        guard FileManager.default.fileExists(atPath: path) else { return nil }
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        // Whoever opens a pipe waits for somebody to write into it, and a device may never end.
+        guard status.st_mode & S_IFMT == S_IFREG || isNull(status) else {
+            throw AWSConfigurationError("it is no regular file")
+        }
         // Not `Data(contentsOf:)`, which refuses /dev/null, by which people say that there is no such file.
         let file = try FileHandle(forReadingFrom: URL(filePath: path))
         defer { try? file.close() }
@@ -67,6 +72,11 @@ public struct AWSEnvironment: Sendable {
             throw AWSConfigurationError("it has more than \(maximumFileSize) bytes")
         }
         return Array(data)
+    }
+
+    private static func isNull(_ status: stat) -> Bool {
+        var null = stat()
+        return stat("/dev/null", &null) == 0 && status.st_mode & S_IFMT == S_IFCHR && status.st_rdev == null.st_rdev
     }
 
     static func trimmed(_ text: Substring) -> Substring {

@@ -35,7 +35,7 @@ struct WebAddress: Equatable {
     /// - Parameter name: of the setting, for errors.
     init(_ text: String, named name: String) throws(AWSConfigurationError) {
         let wrong = AWSConfigurationError(
-            "\(name) is \"\(text)\": it would be like https://host or http://127.0.0.1:8000")
+            "\(name) is \(Self.shown(text)): it would be like https://host or http://127.0.0.1:8000")
         guard text.isVisibleASCII, !text.contains("#"), let colon = text.firstRange(of: "://"),
             ["http", "https"].contains(text[..<colon.lowerBound].lowercased())
         else { throw wrong }
@@ -48,6 +48,11 @@ struct WebAddress: Equatable {
         self.host = host
         path = target.first.map { $0.isEmpty ? "/" : String($0) } ?? "/"
         query = target.count > 1 ? String(target[1]) : ""
+    }
+
+    /// An address for errors, which go into logs: what stands before an @ may be a password.
+    static func shown(_ text: String) -> String {
+        text.contains("@") ? "an address with an @, which is not shown here" : "\"\(text)\""
     }
 
     /// The host of `host:port`, `[address]:port` and the like; nil if it is none of them.

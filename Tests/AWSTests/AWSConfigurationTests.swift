@@ -91,7 +91,7 @@ extension AWSEnvironment {
     }
 
     @Test(arguments: [
-        "127.0.0.1:8000", "ftp://h", "http://", "http://h/path", "http://h?q", "http://u@h", "http://h:0", "http://h:x",
+        "127.0.0.1:8000", "ftp://h", "http://", "http://h/path", "http://h?q", "http://h:0", "http://h:x",
         "http://h:99999", "http://h #", "http://[::1", "http://[x]", "http://h\u{e4}", "http://h:80:80", "http://a b",
     ])
     func wrongEndpointsAreRefused(url: String) {
@@ -99,6 +99,19 @@ extension AWSEnvironment {
             try origin(.dynamoDB, ["AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL_DYNAMODB": url])
         }
         #expect(error?.message.hasPrefix("AWS_ENDPOINT_URL_DYNAMODB is \"\(url)\"") == true)
+    }
+
+    /// Errors go into logs.
+    @Test(arguments: [
+        "http://user:hunter2@h", "user:hunter2@h", "http://user:hunter2@h/path", "ftp://hunter2@h",
+        "http://h/?@hunter2",
+    ])
+    func whatMayBeAPasswordIsNotTold(url: String) {
+        let error = #expect(throws: AWSConfigurationError.self) {
+            try origin(.dynamoDB, ["AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL_DYNAMODB": url])
+        }
+        #expect(error?.message.hasPrefix("AWS_ENDPOINT_URL_DYNAMODB ") == true)
+        #expect(error?.message.contains("hunter2") == false, "\(error?.message ?? "")")
     }
 
     @Test(arguments: [
@@ -155,6 +168,24 @@ extension AWSEnvironment {
             try AWSConfiguration(environment: AWSEnvironment(variables: variables))
         }
         #expect(error?.message.hasPrefix("\(config) cannot be read") == true)
+    }
+
+    /// Who opens a pipe waits until somebody writes into it, and nobody may.
+    @Test(.timeLimit(.minutes(1))) func onlyRegularFilesAreRead() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "aws-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let (pipe, link) = (folder.appending(path: "pipe").path, folder.appending(path: "link").path)
+        #expect(mkfifo(pipe, 0o600) == 0)
+        for path in [pipe, "/dev/zero", folder.path] {
+            let error = #expect(throws: AWSConfigurationError.self) { try AWSEnvironment.read(path: path) }
+            #expect(error?.message == "it is no regular file")
+        }
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: pipe)
+        #expect(throws: AWSConfigurationError.self) { try AWSEnvironment.read(path: link) }
+        // By which people say that there is no such file.
+        #expect(try AWSEnvironment.read(path: "/dev/null") == [])
+        #expect(try AWSEnvironment.read(path: folder.path + "/none") == nil)
     }
 }
 
