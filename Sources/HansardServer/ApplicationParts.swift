@@ -58,7 +58,7 @@ struct Parts: Sendable {
         let aws = settings.usesAWS ? try AWSStores(environment: settings.awsEnvironment, logger: logger) : nil
         var connections: any ConnectionStore = PostgresConnectionStore(pool: pool)
         if let aws, settings.connections == .dynamodb {
-            connections = DynamoDBConnectionStore(table: try aws.table(settings))
+            connections = try aws.connections(settings)
         }
         if let aws, case .bucket(let location)? = settings.transcripts {
             return ((connections, try aws.transcripts(at: location, settings)), { await aws.close() })

@@ -30,6 +30,14 @@ struct AWSStores: Sendable {
         DynamoDB(table: settings.dynamoDBTable, caller: try service(.dynamoDB))
     }
 
+    /// The store of connections. The times in its items are AWS's, whose clock lets them expire: a tombstone that this
+    /// machine's clock had expired at once would let a late claim through.
+    func connections(_ settings: Settings) throws -> DynamoDBConnectionStore {
+        var surroundings = DynamoDBConnectionStore.Surroundings()
+        surroundings.date = { [clock] in clock.now }
+        return DynamoDBConnectionStore(table: try table(settings), surroundings: surroundings)
+    }
+
     /// The bucket of transcripts.
     func transcripts(at location: S3Location, _ settings: Settings) throws -> S3TranscriptStore {
         let service = try service(.s3)
@@ -42,7 +50,7 @@ struct AWSStores: Sendable {
         let s3 = S3(
             bucket: location.bucket, caller: service, addressing: settings.s3Addressing, encryption: encryption
         ) { try await service.presign($0, expiringAfter: $1).url }
-        return S3TranscriptStore(s3: s3, location: location)
+        return S3TranscriptStore(s3: s3, location: location, now: { [clock] in clock.now })
     }
 
     /// Ends what is in flight, and the thread.
@@ -100,7 +108,7 @@ public enum AWSPreparation {
         }
     }
 
-    /// Makes every call that a node makes, with the credentials that it would use, for a tenant that does not exist: what a
+    /// Tries every kind of call that a node makes, with the credentials that it would use, for a tenant that does not exist: what a
     /// policy lacks shows now and not in a session. What it leaves expires by itself.
     ///
     /// - Parameter say: gets a line for each call, with what is wrong if it failed.
@@ -115,7 +123,7 @@ public enum AWSPreparation {
         var checks: [AWSCheck] = []
         do {
             if settings.connections == .dynamodb {
-                checks += AWSCheck.connections(DynamoDBConnectionStore(table: try aws.table(settings)), settings)
+                checks += AWSCheck.connections(try aws.connections(settings), settings)
             }
             if case .bucket(let location)? = settings.transcripts {
                 checks += AWSCheck.transcripts(try aws.transcripts(at: location, settings), aws.http)

@@ -164,6 +164,9 @@ def test_a_clock_that_is_off(fleet, table, bucket, dynamodb_proxy, s3_proxy, min
         session.send(speech.pcm("goforward.wav"))
         session.finish()
     wait_for_state(fleet, table, session.request_id, "completed")
+    # A tombstone lives ten minutes by the clock of those who expire it.
+    grave = table.item(f"T#{fleet.tenant}", f"L#{session.request_id}")
+    assert 8 * 60 < int(grave["ttl"]) - (time.time() + 60 * minutes) < 11 * 60
 
 
 def check_unready(fleet: Fleet, *words: str, **settings: str) -> None:
