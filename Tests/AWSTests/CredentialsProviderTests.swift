@@ -59,6 +59,16 @@ import Testing
         #expect(state.action(at: Self.start + 3_700) == .use(new))
     }
 
+    /// A load that failed behind everyone's back, while the old ones served, must not keep them from being replaced.
+    @Test func refusalEndsThePauseAfterAFailure() {
+        var (state, credentials) = loaded(lifetime: 3_600)
+        let now = Self.start + 3_400
+        #expect(state.loadFailed(at: now) == credentials)
+        #expect(state.action(at: now) == .use(credentials))
+        state.refused(credentials, at: now)
+        #expect(state.action(at: now) == .load)
+    }
+
     @Test func refusalConcernsThoseThatWereRefused() {
         var (state, credentials) = loaded(lifetime: 3_600)
         state.refused(.number(7), at: Self.start)
