@@ -52,8 +52,16 @@ extension S3 {
         }
     }
 
-    /// Begins an object in parts and gives it up: whether both are allowed. Nothing is left behind.
-    public func checkUploadInParts(_ key: String, contentType: String) async throws {
+    /// Stores a small object as large ones are, in one part; and begins another and gives it up: whether all of it is
+    /// allowed and works. Nothing but the object is left behind.
+    public func checkUploadInParts(_ key: String, body: [UInt8], contentType: String) async throws {
+        try await putParts(key, body: body, contentType: contentType, metadata: [:])
+        let head = try await headObject(key)
+        guard head?.size == body.count, head?.metadata[Self.digestMetadata] == SHA256.hash(body).hexadecimal else {
+            throw AWSError(
+                operation: "HeadObject", code: "ChecksumMismatch",
+                message: "what was stored in parts is not there as it was")
+        }
         let upload = try await createUpload(key, putHeaders(contentType: contentType, metadata: [:]))
         try await giveUp(key, upload)
     }

@@ -38,7 +38,7 @@ struct AWSInitCommand: AsyncParsableCommand {
 struct AWSCheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Make every call that a node makes on AWS, with its credentials and for no tenant's data.",
+        abstract: "Try every kind of call that a node makes on AWS, with its credentials and for no tenant's data.",
         discussion: """
             Takes the same settings as serve. Says of each call whether it works, and which permission it lacks: \
             deploy/iam/node.json has all that it needs. What it leaves in the table expires by itself.

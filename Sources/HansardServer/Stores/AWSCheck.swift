@@ -2,8 +2,8 @@ import FoundationEssentials
 import HTTPClient
 import Hansard
 
-/// One of the calls that a node makes on AWS, tried for a tenant that does not exist. They are tried in order: each needs
-/// the ones before.
+/// One of the kinds of calls that a node makes on AWS, tried for a tenant that does not exist. They are tried in order:
+/// each needs the ones before.
 struct AWSCheck {
     /// For people.
     var name: String
@@ -46,7 +46,9 @@ struct AWSCheck {
             },
             AWSCheck(name: "list a node's leases") { _ = try await store.leases(heldBy: epoch) },
             AWSCheck(name: "release") {
-                let status = SessionStatus.abandoned(leases[0], now: .now)
+                // Its transcript waits for S3, as it were.
+                var status = SessionStatus.abandoned(leases[0], now: .now)
+                status.state = .storing
                 try expect(try await store.release(leases[0], status: status) == .released, "the lease was gone")
             },
             AWSCheck(name: "release again") {
@@ -55,6 +57,10 @@ struct AWSCheck {
             },
             AWSCheck(name: "read a session's status") {
                 try expect(try await store.status(of: leases[0].session) != nil, "the status is not there")
+            },
+            AWSCheck(name: "say where a late transcript is") {
+                let isDone = try await store.finishStoring(leases[0].session, transcriptLocation: "s3://check/check")
+                try expect(isDone, "the status was not waiting for it")
             },
             AWSCheck(name: "reap") {
                 let status = SessionStatus.abandoned(leases[1], now: .now)
@@ -96,8 +102,13 @@ struct AWSCheck {
                     response.status == 200,
                     "the signed address is answered with HTTP \(response.status): its key lacks "
                         + "s3:GetObject, or this machine's clock is wrong")
+                let downloaded = try? TranscriptDocument.decode(Data(response.body))
+                try expect(downloaded?.session == session, "the signed address does not give the transcript")
             },
-            AWSCheck(name: "give up a long transcript") { try await store.checkLongTranscripts() },
+            AWSCheck(name: "put a long transcript, and give one up") {
+                try await store.checkLongTranscripts(transcript)
+                try expect(try await store.get(session, tenant: tenant) != nil, "the long transcript is not there")
+            },
             AWSCheck(name: "delete a transcript") { try await store.delete(session, tenant: tenant) },
         ]
     }

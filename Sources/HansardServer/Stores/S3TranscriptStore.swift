@@ -105,11 +105,13 @@ struct S3TranscriptStore: TranscriptStore {
         }
     }
 
-    /// Begins to write as sessions with long transcripts will, and gives it up: a permission of its own.
-    @concurrent func checkLongTranscripts() async throws {
+    /// Writes as sessions with long transcripts will, and begins it again and gives it up: a permission of its own.
+    @concurrent func checkLongTranscripts(_ transcript: Transcript) async throws {
+        let body = [UInt8](try TranscriptDocument.encode(transcript))
         try await HansardError.mapping(subject) {
             try await s3.checkUploadInParts(
-                location.key(Self.healthName), contentType: TranscriptFormat.json.contentType)
+                key(of: transcript.session, tenant: transcript.tenant), body: body,
+                contentType: TranscriptFormat.json.contentType)
         }
     }
 

@@ -1,6 +1,6 @@
 """deploy/iam: what its policies allow is what is needed, and nothing else.
 
-The calls are the product's own, by a user who has exactly the policy: `hansard aws check` makes every call of a node
+The calls are the product's own, by a user who has exactly the policy: `hansard aws check` tries every call of a node
 (acquire, renew, release, reap, put, get, presign, delete and the rest), `hansard aws init` those of an administrator.
 ministack judges the policies as they are shipped: resources, conditions, and each write of a transaction. moto, which
 checks signatures too, is asked about their actions; it wants one more for a transaction, `dynamodb:TransactWriteItems`,
@@ -22,7 +22,7 @@ only_ministack = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
 AS_SHIPPED = Resources("TABLE", "BUCKET", "PREFIX", "ACCOUNT", "REGION")
 CALLS_OF_A_NODE = {
     "acquire", "renew", "release", "reap", "put a transcript", "get a transcript", "presign a download",
-    "delete a transcript",
+    "say where a late transcript is", "put a long transcript, and give one up", "delete a transcript",
 }
 # While it checks, moto's server fails (500) over any request without an Authorization header, as a presigned one is:
 # only ministack can judge that call.
@@ -39,7 +39,7 @@ def reduced(aws, document: dict, statement: int, action: str) -> dict:
 
 @pytest.fixture
 def check(aws, stores):
-    """Makes every call of a node with a key; what became of each, and the exit status without what moto cannot do."""
+    """Tries every kind of call of a node with a key; what became of each, and the exit status without what moto cannot do."""
 
     def run(key: AccessKey) -> dict[str, str]:
         done = hansard("aws", "check", **(stores | aws.environment(key)))
