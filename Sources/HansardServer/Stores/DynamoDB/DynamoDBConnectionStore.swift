@@ -19,8 +19,9 @@ struct DynamoDBConnectionStore: ConnectionStore {
         var random: @Sendable () -> Double = { .random(in: 0..<1) }
     }
 
-    /// How long a call tries again while other transactions are in its way. A conflict is not a refusal.
-    static let conflictDeadline = Duration.seconds(2)
+    /// How long a call tries again while other transactions are in its way. A conflict is not a refusal. Shorter than a
+    /// claim may take (`SlotClaim.deadline`), so that who waits for one hears why it failed.
+    static let conflictDeadline = Duration.milliseconds(1_500)
     /// The pauses between: each is up to twice as long as the one before.
     static let firstPause = Duration.milliseconds(10)
     static let longestPause = Duration.milliseconds(320)
@@ -90,7 +91,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
             case .transact, nil: break
             }
         }
-        throw HansardError(.unavailable, "the tenant's limit changes too fast to claim a slot", retryAfter: .seconds(1))
+        throw HansardError.contention("the tenant's limit changes too fast to claim a slot")
     }
 
     func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
@@ -348,29 +349,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 )
                 if outcome == .done { return Int(counter.held - held) }
             }
-            throw HansardError(
-                .unavailable, "the tenant's leases change too fast to be counted", retryAfter: .seconds(1))
+            throw HansardError.contention("the tenant's leases change too fast to be counted")
         }
-    }
-}
-
-/// The pauses between attempts that other transactions were in the way of.
-private struct ConflictRetry {
-    private let surroundings: DynamoDBConnectionStore.Surroundings
-    private let deadline: ContinuousClock.Instant
-    private var longest = DynamoDBConnectionStore.firstPause
-
-    init(_ surroundings: DynamoDBConnectionStore.Surroundings) {
-        self.surroundings = surroundings
-        deadline = surroundings.now() + DynamoDBConnectionStore.conflictDeadline
-    }
-
-    mutating func pause() async throws {
-        guard surroundings.now() < deadline else {
-            throw HansardError(
-                .unavailable, "other transactions of the tenant are in the way", retryAfter: .seconds(1))
-        }
-        try await surroundings.sleep(longest * surroundings.random())
-        longest = min(longest * 2, DynamoDBConnectionStore.longestPause)
     }
 }
