@@ -83,9 +83,10 @@ struct Parts: Sendable {
         try await access.refresh()
         var limits = Settlement.Limits()
         limits.transcriptStoreWait = settings.transcriptStoreWait
+        let health = StoreHealth(logger: logger)
         let settlement = Settlement(
             transcripts: transcripts, connections: connections, usage: PostgresUsageStore(pool: pool), spool: spool,
-            metrics: metrics, logger: logger, limits: limits)
+            health: health, metrics: metrics, logger: logger, limits: limits)
         var sessionLimits = Session.Limits()
         sessionLimits.idle = settings.idleTimeout
         let services = ListenServices(
@@ -97,12 +98,13 @@ struct Parts: Sendable {
                 epoch: NodeEpoch(node: settings.node, epoch: UUID()),
                 address: settings.effectiveAdvertisedAddress, region: settings.region,
                 version: Application.version),
-            sessionLimits: sessionLimits, storeHealth: StoreHealth(), logger: logger,
+            sessionLimits: sessionLimits, storeHealth: health,
+            closesWithoutLease: settings.onLeaseLost == .close, logger: logger,
             randomBytes: { SecureRandom.bytes(count: $0) })
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
-        let life = NodeLife(
-            node: services.node, connections: connections, sessions: services.sessions,
-            earlierLife: epochFile.last, health: services.storeHealth, metrics: metrics, logger: logger)
+        let reaper = LeaseReaper(
+            connections: connections, transcripts: transcripts, metrics: metrics, logger: logger)
+        let life = makeLife(services, after: epochFile.last, reaper)
         if !recovery.sessions.isEmpty {
             logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
             await settlement.recover(recovery.sessions)
@@ -121,10 +123,21 @@ struct Parts: Sendable {
         let audit = StoreAudit(
             node: services.node, connections: connections, liveSessions: { sessions.identifiers },
             settlement: settlement, metrics: metrics, logger: logger,
-            endUnheld: { if settings.onLeaseLost == .close { sessions.end($0, .storeAway) } })
+            endUnheld: { if services.closesWithoutLease { sessions.end($0, .storeAway) } })
         return Parts(
             services: services, access: access, life: life, audit: audit, transcripts: transcripts, openAPI: document,
             stop: stop)
+    }
+
+    private static func makeLife(
+        _ services: ListenServices, after earlierLife: NodeEpoch?, _ reaper: LeaseReaper
+    ) -> NodeLife {
+        let sessions = services.sessions
+        var endSessions: (@Sendable () -> Void)?
+        if services.closesWithoutLease { endSessions = { sessions.endAll(.storeAway) } }
+        return NodeLife(
+            node: services.node, connections: services.connections, sessions: sessions, earlierLife: earlierLife,
+            health: services.storeHealth, reaper: reaper, endSessions: endSessions, logger: services.logger)
     }
 
     private static func loadEngines(_ settings: Settings, _ logger: Logger) async throws -> EngineRegistry {
@@ -201,7 +214,7 @@ struct Parts: Sendable {
         ]
         let away = await services.settlement.awayStores
         for store in Settlement.stores {
-            let isAway = away.contains(store) || (store == "connections" && !services.storeHealth.isReachable)
+            let isAway = away.contains(store) || (store == "connections" && !services.storeHealth.isWhole)
             gauges.append(
                 Metrics.Gauge(
                     name: "hansard_store_reachable", help: "1 if the store answered when it was last asked.",

@@ -3,7 +3,6 @@ import Audio
 import FoundationEssentials
 import Hansard
 import Logging
-import Synchronization
 
 /// What the sessions of a node share. Everything here may be used from any loop.
 struct ListenServices: Sendable {
@@ -23,6 +22,8 @@ struct ListenServices: Sendable {
     let node: NodeIdentity
     let sessionLimits: Session.Limits
     let storeHealth: StoreHealth
+    /// Whether a session that holds no slot any more is to end (`HANSARD_ON_LEASE_LOST=close`).
+    let closesWithoutLease: Bool
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
 
@@ -57,6 +58,10 @@ struct EngineRegistry: Sendable {
 
 /// Tenants whose limit this node has just seen to be reached.
 final class RecentLimits: Sendable {
+    /// Refused tenants that are remembered for the audit; any beyond are for its next round.
+    static let refusedLimit = 1_000
+
+    private let refused = Locked<Set<TenantID>>([])
     private let seen = Locked<[TenantID: (limit: Int, at: ContinuousClock.Instant)]>([:])
 
     /// A claim of the tenant was refused.
@@ -64,6 +69,15 @@ final class RecentLimits: Sendable {
         seen.withLock { seen in
             seen[tenant] = (limit, now)
             seen = seen.filter { $0.value.at.duration(to: now) < ListenServices.limitMemory }
+        }
+        refused.withLock { if $0.count < Self.refusedLimit { $0.insert(tenant) } }
+    }
+
+    /// The tenants that were refused since this was last asked: a counter that is too high would shut one out for good.
+    func takeRefused() -> Set<TenantID> {
+        refused.withLock { refused in
+            defer { refused = [] }
+            return refused
         }
     }
 
@@ -77,16 +91,4 @@ final class RecentLimits: Sendable {
             return entry.limit
         }
     }
-}
-
-/// Whether the connection store answered when it was last asked: the heartbeat asks every two seconds.
-final class StoreHealth: Sendable {
-    private let isAway = Atomic<Bool>(false)
-    /// What the last call said.
-    var isReachable: Bool { !isAway.load(ordering: .relaxed) }
-    /// A call answered or failed.
-    ///
-    /// - Returns: true if this is a change.
-    @discardableResult
-    func report(isReachable: Bool) -> Bool { isAway.exchange(!isReachable, ordering: .relaxed) == isReachable }
 }

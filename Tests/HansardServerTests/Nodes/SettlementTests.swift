@@ -213,13 +213,13 @@ import Testing
         fixture.usage.faults.set(.away, for: ["record"])
         for number in 1...3 { await settlement.settle(try await fixture.live(number, spool: spool)) }
         for _ in 0..<5 { await settlement.workOnce() }
-        #expect(fixture.log.count(of: "connections store does not take", atLeast: .warning) == 1)
+        #expect(fixture.log.count(of: "the connection store does not answer", atLeast: .warning) == 1)
         #expect(fixture.log.count(of: "usage store does not take", atLeast: .warning) == 1)
         #expect(fixture.log.count(of: "again") == 0)
         fixture.connections.faults.clear()
         fixture.usage.faults.clear()
         for _ in 0..<3 { await settlement.workOnce() }
-        #expect(fixture.log.count(of: "connections store takes what sessions leave again") == 1)
+        #expect(fixture.log.count(of: "the connection store answers again") == 1)
         #expect(fixture.log.count(of: "usage store takes what sessions leave again") == 1)
         #expect(fixture.log.entries.count == 4)
         spool.close()
