@@ -18,6 +18,8 @@ struct ListenServices: Sendable {
     let metrics: Metrics
     let held = HeldTotal()
     let limits: RecentLimits
+    let suspects = SuspectTenants()
+    let statedLimits = StatedLimits()
     let sessions: LiveSessions
     let node: NodeIdentity
     let sessionLimits: Session.Limits
@@ -27,7 +29,11 @@ struct ListenServices: Sendable {
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
 
-    var claim: SlotClaim { SlotClaim(connections: connections, health: storeHealth, logger: logger) }
+    var claim: SlotClaim {
+        SlotClaim(
+            connections: connections, health: storeHealth, suspects: suspects, statedLimits: statedLimits,
+            logger: logger)
+    }
 }
 
 /// Who this node is to others.
@@ -58,10 +64,6 @@ struct EngineRegistry: Sendable {
 
 /// Tenants whose limit this node has just seen to be reached.
 final class RecentLimits: Sendable {
-    /// Refused tenants that are remembered for the audit; any beyond are for its next round.
-    static let refusedLimit = 1_000
-
-    private let refused = Locked<Set<TenantID>>([])
     private let seen = Locked<[TenantID: (limit: Int, at: ContinuousClock.Instant)]>([:])
 
     /// A claim of the tenant was refused.
@@ -69,15 +71,6 @@ final class RecentLimits: Sendable {
         seen.withLock { seen in
             seen[tenant] = (limit, now)
             seen = seen.filter { $0.value.at.duration(to: now) < ListenServices.limitMemory }
-        }
-        refused.withLock { if $0.count < Self.refusedLimit { $0.insert(tenant) } }
-    }
-
-    /// The tenants that were refused since this was last asked: a counter that is too high would shut one out for good.
-    func takeRefused() -> Set<TenantID> {
-        refused.withLock { refused in
-            defer { refused = [] }
-            return refused
         }
     }
 

@@ -20,6 +20,8 @@ struct SlotClaim: Sendable {
 
     let connections: any ConnectionStore
     let health: StoreHealth
+    let suspects: SuspectTenants
+    let statedLimits: StatedLimits
     let logger: Logger
     var deadline = SlotClaim.deadline
 
@@ -34,8 +36,11 @@ struct SlotClaim: Sendable {
         case .silence: report(failure.withLock { $0 }, began: began)
         }
         guard case .outcome(let outcome, let afterLostAnswer)? = answer else {
+            if answer == .failed { suspects.add(lease.tenant) }
             return ClaimDecision(outcome: nil, mayHoldSlot: true)
         }
+        statedLimits.stated(limit.version, of: lease.tenant)
+        if case .limitReached = outcome { suspects.add(lease.tenant) }
         return ClaimDecision(outcome: outcome, mayHoldSlot: outcome != .claimed && afterLostAnswer)
     }
 

@@ -8,12 +8,14 @@ import Testing
 @Suite struct SlotClaimTests {
     private let store = MemoryConnectionStore()
     private let log = LogRecorder()
+    private let suspects = SuspectTenants()
     private let health: StoreHealth
 
     init() { health = StoreHealth(logger: log.logger) }
 
     private var claim: SlotClaim {
-        var claim = SlotClaim(connections: store, health: health, logger: log.logger)
+        var claim = SlotClaim(
+            connections: store, health: health, suspects: suspects, statedLimits: StatedLimits(), logger: log.logger)
         claim.deadline = .seconds(300)
         return claim
     }
@@ -27,6 +29,8 @@ import Testing
         let second = await claim.decide(other, limit: one)
         #expect(second == ClaimDecision(outcome: .limitReached(limit: 1), mayHoldSlot: false))
         #expect(log.entries.isEmpty)
+        #expect(suspects.take() == [Sample.tenant], "its counter may be wrong")
+        #expect(suspects.take().isEmpty)
     }
 
     /// The question whose answer was lost may arrive after the one that was refused, when there is room again.
@@ -96,5 +100,6 @@ import Testing
         #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
         #expect(health.isReachable)
         #expect(store.faults.calls == ["claim"])
+        #expect(suspects.take() == [Sample.tenant])
     }
 }
