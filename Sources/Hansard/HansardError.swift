@@ -29,6 +29,9 @@ public struct HansardError: Error, Sendable, Equatable {
     public var field: String?
     /// When to try again, if that is known.
     public var retryAfter: Duration?
+    /// The store is there, and others were in the way: a failure of one tenant's calls, which says nothing about whether
+    /// the store can be reached.
+    public var isContention = false
 
     /// Describes a failure.
     public init(_ code: Code, _ message: String, field: String? = nil, retryAfter: Duration? = nil) {
@@ -36,5 +39,12 @@ public struct HansardError: Error, Sendable, Equatable {
         self.message = message
         self.field = field
         self.retryAfter = retryAfter
+    }
+
+    /// A failure for which others are to blame who want the same at once; `.unavailable` to whoever asks.
+    public static func contention(_ message: String) -> HansardError {
+        var error = HansardError(.unavailable, message, retryAfter: .seconds(1))
+        error.isContention = true
+        return error
     }
 }

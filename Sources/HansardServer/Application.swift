@@ -61,6 +61,7 @@ public final class Application: Sendable {
             Task { await parts.access.keepFresh() },
             Task { await parts.life.live() },
             Task { await parts.audit.run() },
+            Task { await parts.keepStatingLimits() },
             Task { await parts.services.settlement.work() },
         ]
         logger.notice(

@@ -32,7 +32,9 @@ struct Parts: Sendable {
         var options = ConnectionPool.Options()
         options.connections = settings.databasePool
         let pool = ConnectionPool(databaseURL, options: options)
-        let (stores, stopStores) = try makeStores(settings, pool, logger)
+        let metrics = Metrics()
+        let unreadable = UnreadableItems(metrics: metrics, logger: logger)
+        let (stores, stopStores) = try makeStores(settings, pool, unreadable, logger)
         let (spool, recovery) = try Spool.open(
             folder: URL(filePath: settings.spoolFolder), maximumBytes: settings.spoolMaxBytes.bytes, logger: logger)
         let stop: @Sendable () async -> Void = {
@@ -42,7 +44,7 @@ struct Parts: Sendable {
             await (engines.engines["pocketsphinx"] as? PocketSphinxEngine)?.shutdown()
         }
         do {
-            return try await make(settings, logger, engines, pool, stores, spool, recovery, stop)
+            return try await make(settings, metrics, logger, engines, pool, stores, spool, recovery, stop)
         } catch {
             await stop()
             throw error
@@ -53,12 +55,14 @@ struct Parts: Sendable {
 
     /// The stores that settings choose, and how they are stopped.
     private static func makeStores(
-        _ settings: Settings, _ pool: ConnectionPool, _ logger: Logger
+        _ settings: Settings, _ pool: ConnectionPool, _ unreadable: UnreadableItems, _ logger: Logger
     ) throws -> (Stores, stop: @Sendable () async -> Void) {
         let aws = settings.usesAWS ? try AWSStores(environment: settings.awsEnvironment, logger: logger) : nil
         var connections: any ConnectionStore = PostgresConnectionStore(pool: pool)
         if let aws, settings.connections == .dynamodb {
-            connections = try aws.connections(settings)
+            var store = try aws.connections(settings)
+            store.unreadable = { unreadable.found($0, $1) }
+            connections = store
         }
         if let aws, case .bucket(let location)? = settings.transcripts {
             return ((connections, try aws.transcripts(at: location, settings)), { await aws.close() })
@@ -74,18 +78,18 @@ struct Parts: Sendable {
     }
 
     private static func make(
-        _ settings: Settings, _ logger: Logger, _ engines: EngineRegistry, _ pool: ConnectionPool,
+        _ settings: Settings, _ metrics: Metrics, _ logger: Logger, _ engines: EngineRegistry, _ pool: ConnectionPool,
         _ stores: Stores, _ spool: Spool, _ recovery: SpoolRecovery, _ stop: @escaping @Sendable () async -> Void
     ) async throws -> Parts {
         let (connections, transcripts) = stores
-        let metrics = Metrics()
         let access = AccessDirectory(store: PostgresTenantStore(pool: pool), logger: logger)
         try await access.refresh()
         var limits = Settlement.Limits()
         limits.transcriptStoreWait = settings.transcriptStoreWait
+        let health = StoreHealth(logger: logger)
         let settlement = Settlement(
             transcripts: transcripts, connections: connections, usage: PostgresUsageStore(pool: pool), spool: spool,
-            metrics: metrics, logger: logger, limits: limits)
+            health: health, metrics: metrics, logger: logger, limits: limits)
         var sessionLimits = Session.Limits()
         sessionLimits.idle = settings.idleTimeout
         let services = ListenServices(
@@ -97,12 +101,13 @@ struct Parts: Sendable {
                 epoch: NodeEpoch(node: settings.node, epoch: UUID()),
                 address: settings.effectiveAdvertisedAddress, region: settings.region,
                 version: Application.version),
-            sessionLimits: sessionLimits, storeHealth: StoreHealth(), logger: logger,
+            sessionLimits: sessionLimits, storeHealth: health,
+            closesWithoutLease: settings.onLeaseLost == .close, logger: logger,
             randomBytes: { SecureRandom.bytes(count: $0) })
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
-        let life = NodeLife(
-            node: services.node, connections: connections, sessions: services.sessions,
-            earlierLife: epochFile.last, health: services.storeHealth, metrics: metrics, logger: logger)
+        let reaper = LeaseReaper(
+            connections: connections, transcripts: transcripts, metrics: metrics, logger: logger)
+        let life = makeLife(services, after: epochFile.last, reaper)
         if !recovery.sessions.isEmpty {
             logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
             await settlement.recover(recovery.sessions)
@@ -120,11 +125,22 @@ struct Parts: Sendable {
         let sessions = services.sessions
         let audit = StoreAudit(
             node: services.node, connections: connections, liveSessions: { sessions.identifiers },
-            settlement: settlement, metrics: metrics, logger: logger,
-            endUnheld: { if settings.onLeaseLost == .close { sessions.end($0, .storeAway) } })
+            settlement: settlement, suspects: services.suspects, reaper: reaper, metrics: metrics, logger: logger,
+            endUnheld: { if services.closesWithoutLease { sessions.end($0, .storeAway) } })
         return Parts(
             services: services, access: access, life: life, audit: audit, transcripts: transcripts, openAPI: document,
             stop: stop)
+    }
+
+    private static func makeLife(
+        _ services: ListenServices, after earlierLife: NodeEpoch?, _ reaper: LeaseReaper
+    ) -> NodeLife {
+        let sessions = services.sessions
+        var endSessions: (@Sendable () -> Void)?
+        if services.closesWithoutLease { endSessions = { sessions.endAll(.storeAway) } }
+        return NodeLife(
+            node: services.node, connections: services.connections, sessions: sessions, earlierLife: earlierLife,
+            health: services.storeHealth, reaper: reaper, endSessions: endSessions, logger: services.logger)
     }
 
     private static func loadEngines(_ settings: Settings, _ logger: Logger) async throws -> EngineRegistry {
@@ -138,6 +154,12 @@ struct Parts: Sendable {
             }
         }
         return EngineRegistry(defaultEngine: settings.engine.rawValue, engines: engines)
+    }
+
+    /// Tells the connection store of limits that change, until the task is cancelled.
+    func keepStatingLimits() async {
+        await services.statedLimits.keepStating(
+            from: access, to: services.connections, logger: services.logger)
     }
 
     /// The REST side.
@@ -201,7 +223,7 @@ struct Parts: Sendable {
         ]
         let away = await services.settlement.awayStores
         for store in Settlement.stores {
-            let isAway = away.contains(store) || (store == "connections" && !services.storeHealth.isReachable)
+            let isAway = away.contains(store) || (store == "connections" && !services.storeHealth.isWhole)
             gauges.append(
                 Metrics.Gauge(
                     name: "hansard_store_reachable", help: "1 if the store answered when it was last asked.",

@@ -1,6 +1,6 @@
-/// Judges which peers are dead: an epoch whose heartbeat has not changed for `patience` on this node's own monotonic
-/// clock. Stored times are never compared, so that clocks that differ between machines do no harm (the rule of AWS's
-/// DynamoDB lock client).
+/// Judges which peers are dead: an epoch whose heartbeat has stayed the same for `patience`, as far as this node has
+/// looked. Only its own monotonic clock counts. Stored times are never compared, so that clocks that differ between
+/// machines do no harm (the rule of AWS's DynamoDB lock client).
 public struct PeerLiveness: Sendable {
     /// How long a heartbeat may stay the same. Nodes beat every 2 s.
     public static let patience = Duration.seconds(8)
@@ -8,8 +8,10 @@ public struct PeerLiveness: Sendable {
     /// How long, when most peers are silent at once.
     public static let patienceWithMany = Duration.seconds(24)
 
-    /// After a longer gap between two looks, silence counts from anew: the store was away, or this node slept.
-    public static let blindness = Duration.seconds(3)
+    /// What the time between two looks counts at most. Nobody watched in a longer one: the store was away, so that nobody
+    /// could beat, or this node slept. What was seen before stays counted, or the dead would never be found in a store that
+    /// is merely slow; and so a peer is dead only after at least `patience / longestStep` looks that found nothing new.
+    public static let longestStep = Duration.seconds(2)
 
     private let myself: NodeEpoch
     private var lookedAt: ContinuousClock.Instant?
@@ -17,7 +19,7 @@ public struct PeerLiveness: Sendable {
 
     private struct Seen {
         var record: NodeRecord
-        var changedAt: ContinuousClock.Instant
+        var silence = Duration.zero
     }
 
     /// - Parameter myself: never judged.
@@ -28,24 +30,24 @@ public struct PeerLiveness: Sendable {
     /// - Returns: the epochs to reap. When most of at least two peers look dead at once it is more likely that this node's
     ///   own view is stale: then it waits for `patienceWithMany`.
     public mutating func observed(_ records: [NodeRecord], now: ContinuousClock.Instant) -> [NodeEpoch] {
+        let step = min(lookedAt?.duration(to: now) ?? .zero, Self.longestStep)
+        lookedAt = now
         let peers = records.filter { $0.epoch != myself }
         let listed = Set(peers.map(\.epoch))
         seen = seen.filter { listed.contains($0.key) }
-        if let lookedAt, lookedAt.duration(to: now) > Self.blindness {
-            for epoch in seen.keys { seen[epoch]?.changedAt = now }
+        for record in peers {
+            if let before = seen[record.epoch], before.record.heartbeat == record.heartbeat {
+                seen[record.epoch]?.silence += step
+            } else {
+                seen[record.epoch] = Seen(record: record)
+            }
         }
-        lookedAt = now
-        for record in peers where seen[record.epoch]?.record.heartbeat != record.heartbeat {
-            seen[record.epoch] = Seen(record: record, changedAt: now)
-        }
-        let dead = silent(peers, for: Self.patience, now: now)
+        let dead = silent(peers, for: Self.patience)
         let areMany = peers.count >= 2 && dead.count * 2 > peers.count
-        return areMany ? silent(peers, for: Self.patienceWithMany, now: now) : dead
+        return areMany ? silent(peers, for: Self.patienceWithMany) : dead
     }
 
-    private func silent(_ peers: [NodeRecord], for patience: Duration, now: ContinuousClock.Instant) -> [NodeEpoch] {
-        peers.map(\.epoch).filter { epoch in
-            seen[epoch].map { $0.changedAt.duration(to: now) >= patience } ?? false
-        }
+    private func silent(_ peers: [NodeRecord], for patience: Duration) -> [NodeEpoch] {
+        peers.map(\.epoch).filter { (seen[$0]?.silence ?? .zero) >= patience }
     }
 }

@@ -29,6 +29,8 @@ public protocol TranscriptStore: Sendable {
     func put(_ transcript: Transcript) async throws -> String
     /// Reads a transcript; nil if there is none of that tenant and session.
     func get(_ session: SessionID, tenant: TenantID) async throws -> Transcript?
+    /// Where `put` stores a session's transcript, in the store's own terms. Whether there is one is not looked at.
+    func location(of session: SessionID, tenant: TenantID) -> String
     /// Lists a tenant's transcripts, newest first.
     ///
     /// - Parameters:
@@ -47,6 +49,11 @@ public protocol TranscriptStore: Sendable {
 }
 
 extension TranscriptStore {
+    /// The object's name.
+    public func location(of session: SessionID, tenant: TenantID) -> String {
+        Self.objectName(session, tenant: tenant)
+    }
+
     /// None: what most stores give out.
     public func downloadURL(of session: SessionID, tenant: TenantID, validFor: Duration) async throws -> String? { nil }
 

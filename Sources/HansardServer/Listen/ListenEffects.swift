@@ -8,10 +8,12 @@ extension ListenServices {
     func renew(_ lease: Lease, logger: Logger) {
         Task {
             do {
-                if try await !connections.renew(lease) {
-                    // A peer took this node for dead and freed the slot. Streams are kept (`on_lease_lost = keep`).
-                    logger.warning("the session's lease is gone")
-                }
+                guard try await !connections.renew(lease) else { return }
+                // A peer took this node for dead and freed the slot.
+                logger.warning("the session's lease is gone")
+                guard closesWithoutLease else { return }
+                metrics.leasesLost.add()
+                sessions.end(lease.session, .storeAway)
             } catch {
                 logger.debug("a lease could not be renewed", metadata: ["error": "\(describe(error))"])
             }

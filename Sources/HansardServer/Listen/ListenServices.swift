@@ -3,7 +3,6 @@ import Audio
 import FoundationEssentials
 import Hansard
 import Logging
-import Synchronization
 
 /// What the sessions of a node share. Everything here may be used from any loop.
 struct ListenServices: Sendable {
@@ -19,14 +18,22 @@ struct ListenServices: Sendable {
     let metrics: Metrics
     let held = HeldTotal()
     let limits: RecentLimits
+    let suspects = SuspectTenants()
+    let statedLimits = StatedLimits()
     let sessions: LiveSessions
     let node: NodeIdentity
     let sessionLimits: Session.Limits
     let storeHealth: StoreHealth
+    /// Whether a session that holds no slot any more is to end (`HANSARD_ON_LEASE_LOST=close`).
+    let closesWithoutLease: Bool
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
 
-    var claim: SlotClaim { SlotClaim(connections: connections, health: storeHealth, logger: logger) }
+    var claim: SlotClaim {
+        SlotClaim(
+            connections: connections, health: storeHealth, suspects: suspects, statedLimits: statedLimits,
+            logger: logger)
+    }
 }
 
 /// Who this node is to others.
@@ -77,16 +84,4 @@ final class RecentLimits: Sendable {
             return entry.limit
         }
     }
-}
-
-/// Whether the connection store answered when it was last asked: the heartbeat asks every two seconds.
-final class StoreHealth: Sendable {
-    private let isAway = Atomic<Bool>(false)
-    /// What the last call said.
-    var isReachable: Bool { !isAway.load(ordering: .relaxed) }
-    /// A call answered or failed.
-    ///
-    /// - Returns: true if this is a change.
-    @discardableResult
-    func report(isReachable: Bool) -> Bool { isAway.exchange(!isReachable, ordering: .relaxed) == isReachable }
 }

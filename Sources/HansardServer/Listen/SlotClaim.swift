@@ -1,3 +1,4 @@
+import EventLoops
 import Hansard
 import Logging
 
@@ -19,21 +20,38 @@ struct SlotClaim: Sendable {
 
     let connections: any ConnectionStore
     let health: StoreHealth
+    let suspects: SuspectTenants
+    let statedLimits: StatedLimits
     let logger: Logger
     var deadline = SlotClaim.deadline
 
     /// Claims a slot.
     func decide(_ lease: Lease, limit: ConcurrencyLimit) async -> ClaimDecision {
-        let answer = await firstWithin(deadline) { await ask(lease, limit: limit) }
+        let began = ContinuousClock.now
+        let failure = Locked<HansardError?>(nil)
+        let answer = await firstWithin(deadline) { await ask(lease, limit: limit, failure) }
         // The task that was given up may tell of its silence before the deadline's own answer arrives.
-        let isReachable = (answer ?? .silence) != .silence
-        if health.report(isReachable: isReachable) {
-            logger.warning("the connection store \(isReachable ? "answers again" : "does not answer")")
+        switch answer ?? .silence {
+        case .outcome, .failed: health.answered(.claim)
+        case .silence: report(failure.withLock { $0 }, began: began)
         }
         guard case .outcome(let outcome, let afterLostAnswer)? = answer else {
+            if answer == .failed { suspects.add(lease.tenant) }
             return ClaimDecision(outcome: nil, mayHoldSlot: true)
         }
+        statedLimits.stated(limit.version, of: lease.tenant)
+        if case .limitReached = outcome { suspects.add(lease.tenant) }
         return ClaimDecision(outcome: outcome, mayHoldSlot: outcome != .claimed && afterLostAnswer)
+    }
+
+    /// Says that the store is away, unless others of the same tenant were in the way, or the claim has waited for its turn
+    /// behind them while the store has answered other calls: one tenant's crowd must not shut out the others.
+    private func report(_ failure: HansardError?, began: ContinuousClock.Instant) {
+        if let failure {
+            if !failure.isContention { health.failed(.claim, failure) }
+        } else if !health.hasAnswered(since: began) {
+            health.failed(.claim, HansardError(.unavailable, "no claim was answered within \(deadline)"))
+        }
     }
 
     private enum Answer: Equatable {
@@ -44,14 +62,20 @@ struct SlotClaim: Sendable {
         case silence
     }
 
-    private func ask(_ lease: Lease, limit: ConcurrencyLimit) async -> Answer {
+    /// - Parameter failure: gets why the last question failed.
+    private func ask(
+        _ lease: Lease, limit: ConcurrencyLimit, _ failure: Locked<HansardError?>
+    ) async -> Answer {
         var isRepeated = false
         while !Task.isCancelled {
             do {
                 return .outcome(try await connections.claim(lease, limit: limit), afterLostAnswer: isRepeated)
             } catch let error as HansardError where error.code == .unavailable {
                 isRepeated = true
+                failure.withLock { $0 = error }
                 try? await Task.sleep(for: .milliseconds(Int.random(in: Self.pauses)))
+            } catch  where Task.isCancelled {
+                return .silence
             } catch {
                 logger.error("a claim failed", error)
                 return .failed

@@ -92,6 +92,8 @@ final class Metrics: Sendable {
     let auditRepairs = Counter()
     /// Sessions that were found to hold no slot.
     let leasesLost = Counter()
+    /// Items of the connection store that could not be read.
+    let unreadableItems = Counter()
     /// REST requests answered.
     let requests = Counter()
 
@@ -165,6 +167,8 @@ final class Metrics: Sendable {
         counter("hansard_leases_reaped_total", "Leases of dead nodes freed by this node.", leasesReaped)
         counter("hansard_audit_repairs_total", "Slots and counters that the audit put right.", auditRepairs)
         counter("hansard_leases_lost_total", "Sessions that were found to hold no slot.", leasesLost)
+        counter(
+            "hansard_unreadable_items_total", "Items of the connection store that could not be read.", unreadableItems)
         counter("hansard_http_requests_total", "REST requests answered.", requests)
         let histograms = [
             ("hansard_first_result_seconds", "From a session's first audio to its first result.", firstResultLatency),

@@ -1,11 +1,16 @@
+import EventLoops
 import FoundationEssentials
 import Hansard
 import Logging
 
-/// Keeps this node known to its peers and frees what dead peers held. All nodes are equal: any may reap any.
+/// Keeps this node known to its peers and frees what dead peers held. Beating, watching and reaping are tasks of their own:
+/// a node that is busy with the dead must not look like one of them.
 struct NodeLife: Sendable {
-    static let heartbeatInterval = Duration.seconds(2)
     static let pollInterval = Duration.seconds(1)
+    /// How often is looked whether a heartbeat is due, or whether the node is cut off.
+    static let tick = Duration.milliseconds(250)
+    /// How long a heartbeat is waited for, whatever the store's own limits are. Later, peers have given up this node.
+    static let heartbeatWait = PeerLiveness.patience
 
     let node: NodeIdentity
     let connections: any ConnectionStore
@@ -13,37 +18,27 @@ struct NodeLife: Sendable {
     /// The life that this state directory had before, if it had one.
     let earlierLife: NodeEpoch?
     let health: StoreHealth
-    let metrics: Metrics
+    let reaper: LeaseReaper
+    /// Ends the live sessions before peers may free their slots; nil if they are kept (`HANSARD_ON_LEASE_LOST`).
+    let endSessions: (@Sendable () -> Void)?
     let logger: Logger
 
     /// Makes the node known; comes before its first claim. The life that this state directory had before is dead for
     /// certain, since two processes cannot share one: what it held is freed at once. Others of the same name may live.
+    ///
+    /// - Throws: what the first heartbeat throws. What cannot be freed now, this node or a peer frees later.
     func begin() async throws {
         try await beat()
-        if let earlierLife, earlierLife != node.epoch { try await reap(earlierLife) }
+        if let earlierLife, earlierLife != node.epoch { await reaper.reap(earlierLife, isNews: false) }
     }
 
     /// Beats and watches until the task is cancelled.
     func live() async {
-        var liveness = PeerLiveness(myself: node.epoch)
-        var beatAt = ContinuousClock.now
-        while !Task.isCancelled {
-            let now = ContinuousClock.now
-            do {
-                if now >= beatAt {
-                    try await beat()
-                    beatAt = now + Self.heartbeatInterval
-                }
-                for dead in liveness.observed(try await connections.nodes(), now: .now) {
-                    logger.warning("a node is dead; freeing what it held", metadata: ["node": "\(dead)"])
-                    try await reap(dead)
-                }
-                if health.report(isReachable: true) { logger.notice("the connection store answers again") }
-            } catch {
-                if health.report(isReachable: false) { logger.warning("the connection store does not answer", error) }
-            }
-            try? await Task.sleep(for: Self.pollInterval)
-        }
+        let heartbeats = Locked(Heartbeats(began: .now))
+        async let beating: Void = beatRegularly(heartbeats)
+        async let watching: Void = watchPeers()
+        await watchIsolation(heartbeats)
+        _ = await (beating, watching)
     }
 
     /// Takes the node's record away: a node that has shut down needs no reaping.
@@ -55,6 +50,42 @@ struct NodeLife: Sendable {
         }
     }
 
+    // MARK: Beating
+
+    private func beatRegularly(_ heartbeats: Locked<Heartbeats>) async {
+        await withDiscardingTaskGroup { group in
+            while !Task.isCancelled {
+                let now = ContinuousClock.now
+                if heartbeats.withLock({ $0.isDue(now: now) }) {
+                    group.addTask { await beat(heartbeats, sentAt: now) }
+                }
+                try? await Task.sleep(for: Self.tick)
+            }
+        }
+    }
+
+    private func beat(_ heartbeats: Locked<Heartbeats>, sentAt: ContinuousClock.Instant) async {
+        let result = await firstWithin(Self.heartbeatWait) { () -> Result<Void, any Error> in
+            do {
+                return .success(try await beat())
+            } catch {
+                return .failure(error)
+            }
+        }
+        switch result ?? .failure(Self.silence(Self.heartbeatWait)) {
+        case .success:
+            heartbeats.withLock { $0.answered(sentAt: sentAt) }
+            health.answered(.heartbeat)
+        case .failure(let error):
+            let isNews = heartbeats.withLock { $0.failed(sentAt: sentAt, now: .now) }
+            if isNews, !Task.isCancelled { health.failed(.heartbeat, error) }
+        }
+    }
+
+    private static func silence(_ wait: Duration) -> HansardError {
+        HansardError(.unavailable, "no heartbeat was answered within \(wait)")
+    }
+
     private func beat() async throws {
         try await connections.heartbeat(
             NodeRecord(
@@ -62,20 +93,44 @@ struct NodeLife: Sendable {
                 isDraining: sessions.isDraining))
     }
 
-    private func reap(_ epoch: NodeEpoch) async throws {
-        for lease in try await connections.leases(heldBy: epoch) {
-            if try await connections.reap(lease, status: .abandoned(lease, now: .now)) { metrics.leasesReaped.add() }
-        }
-        try await connections.remove(epoch)
-    }
-}
+    // MARK: Watching
 
-extension SessionStatus {
-    /// What can be said of a session whose node cannot be asked any more.
-    static func abandoned(_ lease: Lease, now: Date) -> SessionStatus {
-        SessionStatus(
-            session: lease.session, tenant: lease.tenant, key: lease.key, state: .interrupted, endState: .interrupted,
-            reason: "the node ended", startedAt: lease.claimedAt, endedAt: now,
-            audioMilliseconds: lease.usedMilliseconds, finals: 0, transcriptLocation: nil, region: lease.region)
+    /// Finds dead peers. Reaping one takes its time beside.
+    private func watchPeers() async {
+        var liveness = PeerLiveness(myself: node.epoch)
+        await withDiscardingTaskGroup { group in
+            while !Task.isCancelled {
+                do {
+                    let records = try await connections.nodes()
+                    health.answered(.nodes)
+                    for dead in liveness.observed(records, now: .now) { group.addTask { await reaper.reap(dead) } }
+                } catch {
+                    if !Task.isCancelled { health.failed(.nodes, error) }
+                }
+                try? await Task.sleep(for: Self.pollInterval)
+            }
+        }
+    }
+
+    /// Says when the node is cut off, and ends the sessions that must not outlive their slots: those that are there, and
+    /// those that come until it is over.
+    private func watchIsolation(_ heartbeats: Locked<Heartbeats>) async {
+        var wasIsolated = false
+        while !Task.isCancelled {
+            let isIsolated = heartbeats.withLock { $0.isIsolated(now: .now) }
+            if isIsolated {
+                health.failed(.heartbeat, Self.silence(Heartbeats.isolation))
+                if let endSessions {
+                    if !wasIsolated {
+                        logger.warning(
+                            "sessions end before peers may free their slots",
+                            metadata: ["sessions": "\(sessions.count)"])
+                    }
+                    endSessions()
+                }
+            }
+            wasIsolated = isIsolated
+            try? await Task.sleep(for: Self.tick)
+        }
     }
 }

@@ -51,6 +51,7 @@ actor Settlement {
     private let connections: any ConnectionStore
     private let usage: any UsageStore
     private let spool: Spool
+    private let health: StoreHealth
     private let metrics: Metrics
     private let logger: Logger
     private let limits: Limits
@@ -66,15 +67,18 @@ actor Settlement {
     private var abandoned: [SessionID: (Lease, SessionStatus)] = [:]
     /// The stores that refuse what a session left, so that it is logged once.
     private var refusals: [SessionID: Set<String>] = [:]
+    /// The sessions whose last attempt others were in the way of, until it is looked at.
+    private var contended: Set<SessionID> = []
 
     init(
         transcripts: any TranscriptStore, connections: any ConnectionStore, usage: any UsageStore, spool: Spool,
-        metrics: Metrics, logger: Logger, limits: Limits
+        health: StoreHealth, metrics: Metrics, logger: Logger, limits: Limits
     ) {
         self.transcripts = transcripts
         self.connections = connections
         self.usage = usage
         self.spool = spool
+        self.health = health
         self.metrics = metrics
         self.logger = logger
         self.limits = limits
@@ -178,6 +182,8 @@ actor Settlement {
     private struct Pass {
         /// The stores that did not answer: one is asked once in a pass, since asking it for each session would take for ever.
         var silent: Set<String> = []
+        /// The tenants with whose slots others were busy: they are left for the next pass, and hold up nobody else.
+        var contended: Set<TenantID> = []
         /// Attempts are given up after this, where they would usually take longer.
         var patience: Duration?
     }
@@ -290,11 +296,16 @@ actor Settlement {
         _ store: String, of session: SessionID, within wait: Duration? = nil, in pass: inout Pass,
         _ work: @escaping @Sendable () async throws -> Value
     ) async -> Value? {
-        guard !pass.silent.contains(store) else { return nil }
+        let tenant = waiting[session]?.end.lease.tenant ?? abandoned[session]?.0.tenant
+        guard !pass.silent.contains(store), !pass.contended.contains(where: { $0 == tenant }) else { return nil }
         let wait = wait ?? limits.retryWait
         let value =
             await firstWithin(min(wait, pass.patience ?? wait)) { [self] in await attempt(store, of: session, work) }
             ?? nil
+        if value == nil, contended.remove(session) != nil {
+            if let tenant { pass.contended.insert(tenant) }
+            return nil
+        }
         if value == nil, refusals[session]?.contains(store) != true { pass.silent.insert(store) }
         return value
     }
@@ -333,6 +344,8 @@ actor Settlement {
             return value
         } catch  where Self.isRefusal(error) {
             await report(store, refuses: session, error)
+        } catch let error as HansardError where error.isContention {
+            await reportContention(of: session)
         } catch {
             await report(store, error: error)
         }
@@ -345,15 +358,26 @@ actor Settlement {
     }
 
     private func report(_ store: String, error: (any Error)?) {
+        if store == "connections" { report(connections: error) }
         if let error {
-            guard awayStores.insert(store).inserted else { return }
+            guard awayStores.insert(store).inserted, store != "connections" else { return }
             logger.warning("the \(store) store does not take what sessions leave; it waits in the spool", error)
-        } else if awayStores.remove(store) != nil {
+        } else if awayStores.remove(store) != nil, store != "connections" {
             logger.notice("the \(store) store takes what sessions leave again")
         }
     }
 
+    private func reportContention(of session: SessionID) {
+        if waiting[session] != nil || abandoned[session] != nil { contended.insert(session) }
+    }
+
+    /// Others call the connection store too, and its outage is told once for all.
+    private func report(connections error: (any Error)?) {
+        if let error { health.failed(.release, error) } else { health.answered(.release) }
+    }
+
     private func report(_ store: String, refuses session: SessionID, _ error: any Error) {
+        if store == "connections" { report(connections: nil) }
         guard refusals[session, default: []].insert(store).inserted else { return }
         logger.error(
             "the \(store) store refuses what a session left; it stays in the spool",

@@ -7,16 +7,14 @@ import Logging
 struct StoreAudit: Sendable {
     /// Between two comparisons of this node's leases with its memory.
     static let leaseInterval = Duration.seconds(30)
-    /// A tenant's counter is compared with its leases once in so many comparisons: each five minutes.
-    static let comparisonsPerCount = 10
-    /// Tenants whose counters are compared in one pass, at most; the others are for the next pass.
-    static let tenantLimit = 1_000
 
     let node: NodeIdentity
     let connections: any ConnectionStore
     /// The sessions that this node serves and that hold a slot as far as it knows.
     let liveSessions: @Sendable () -> Set<SessionID>
     let settlement: Settlement
+    let suspects: SuspectTenants
+    let reaper: LeaseReaper
     let metrics: Metrics
     let logger: Logger
     /// Ends a session that holds no slot, if that is wanted (`HANSARD_ON_LEASE_LOST=close`).
@@ -25,25 +23,34 @@ struct StoreAudit: Sendable {
     /// Audits until the task is cancelled.
     func run() async {
         var audit = LeaseAudit()
-        var strangers: Set<UUID> = []
-        var tenants: Set<TenantID> = []
-        var comparisons = 0
+        var plan = CountPlan()
+        var strangers = Strangers()
         while !Task.isCancelled {
             try? await Task.sleep(for: Self.leaseInterval)
             if Task.isCancelled { return }
             do {
-                let stored = try await connections.leases(heldBy: node.epoch)
-                tenants.formUnion(stored.map(\.tenant))
-                try await compare(stored, with: &audit)
-                comparisons += 1
-                guard comparisons.isMultiple(of: Self.comparisonsPerCount) else { continue }
-                let due = tenants.prefix(Self.tenantLimit)
-                try await count(Array(due), strangers: &strangers)
-                tenants.subtract(due)
+                try await runOnce(&audit, &plan, &strangers, now: .now)
             } catch {
                 // Whoever watches the store's health says that it is away.
                 logger.debug("the audit could not read the connection store", metadata: ["error": "\(describe(error))"])
             }
+        }
+    }
+
+    /// One comparison of leases and memory, and of the counters that are due.
+    func runOnce(
+        _ audit: inout LeaseAudit, _ plan: inout CountPlan, _ strangers: inout Strangers, now: ContinuousClock.Instant
+    ) async throws {
+        let stored = try await connections.leases(heldBy: node.epoch)
+        try await compare(stored, with: &audit)
+        let due = plan.due(
+            holding: Set(stored.map(\.tenant)), suspects: suspects.take(), withStrangers: strangers.tenants)
+        guard !due.isEmpty else { return }
+        do {
+            try await count(due, strangers: &strangers, now: now)
+        } catch {
+            plan.failed(due)
+            throw error
         }
     }
 
@@ -54,12 +61,14 @@ struct StoreAudit: Sendable {
         for finding in findings {
             switch finding {
             case .orphan(let lease):
-                let isFreed = try await connections.reap(lease, status: .abandoned(lease, now: .now))
-                guard isFreed else { continue }
-                metrics.auditRepairs.add()
-                logger.warning(
-                    "a slot that no session held was given back",
-                    metadata: ["session_id": "\(lease.session)", "tenant_id": "\(lease.tenant)"])
+                try await unlessAway {
+                    let isFreed = try await connections.reap(lease, status: .abandoned(lease, now: .now))
+                    guard isFreed else { return }
+                    metrics.auditRepairs.add()
+                    logger.warning(
+                        "a slot that no session held was given back",
+                        metadata: ["session_id": "\(lease.session)", "tenant_id": "\(lease.tenant)"])
+                }
             case .unheld(let session):
                 metrics.leasesLost.add()
                 logger.warning(
@@ -70,27 +79,100 @@ struct StoreAudit: Sendable {
     }
 
     /// One comparison of counters and leases; slots whose node is nowhere are given back as well.
-    func count(_ tenants: [TenantID], strangers: inout Set<UUID>) async throws {
+    func count(
+        _ tenants: [TenantID], strangers: inout Strangers, now: ContinuousClock.Instant = .now
+    ) async throws {
         let known = Set(try await connections.nodes().map(\.epoch))
-        var seen: Set<UUID> = []
         for tenant in tenants {
-            for lease in try await connections.leases(of: tenant) where !known.contains(lease.holder) {
-                seen.insert(lease.nonce)
-                guard strangers.contains(lease.nonce) else { continue }
-                if try await connections.reap(lease, status: .abandoned(lease, now: .now)) {
+            let unknown = try await connections.leases(of: tenant).filter { !known.contains($0.holder) }
+            for lease in strangers.old(among: unknown, of: tenant, now: now) {
+                try await unlessAway {
+                    guard try await reaper.free(lease) else { return }
                     metrics.auditRepairs.add()
                     logger.warning(
                         "a slot of a node that is no more was given back",
                         metadata: ["session_id": "\(lease.session)", "node": "\(lease.holder)"])
                 }
             }
-            let difference = try await connections.repairCount(of: tenant)
-            guard difference != 0 else { continue }
-            metrics.auditRepairs.add()
-            logger.warning(
-                "a tenant's counter was wrong and has been put right",
-                metadata: ["tenant_id": "\(tenant)", "difference": "\(difference)"])
+            try await unlessAway {
+                let difference = try await connections.repairCount(of: tenant)
+                guard difference != 0 else { return }
+                metrics.auditRepairs.add()
+                logger.warning(
+                    "a tenant's counter was wrong and has been put right",
+                    metadata: ["tenant_id": "\(tenant)", "difference": "\(difference)"])
+            }
         }
-        strangers = seen
+    }
+
+    /// One tenant's trouble does not end the audit of the others; that the store is away does.
+    private func unlessAway(_ repair: () async throws -> Void) async throws {
+        do {
+            try await repair()
+        } catch let error as HansardError where error.isContention || error.code != .unavailable {
+            logger.debug("the audit could not repair something", metadata: ["error": "\(describe(error))"])
+        }
+    }
+}
+
+/// Which tenants' counters are compared with their leases, and when.
+struct CountPlan {
+    /// A round of all tenants with leases here comes once in so many comparisons: each five minutes.
+    static let comparisonsPerRound = 10
+    /// Tenants in one comparison, at most; the others are for the next.
+    static let tenantLimit = 1_000
+
+    private var comparisons = 0
+    private var holders: Set<TenantID> = []
+    private var waiting: Set<TenantID> = []
+    private var counted: Set<TenantID> = []
+
+    /// A comparison has come.
+    ///
+    /// - Parameters:
+    ///   - holding: the tenants with leases of this node.
+    ///   - suspects: tenants that were refused a slot since the last comparison: they are counted now, once in a round.
+    ///   - withStrangers: tenants with leases of epochs that nobody knows: they are looked at until those are gone.
+    mutating func due(
+        holding: Set<TenantID>, suspects: Set<TenantID>, withStrangers: Set<TenantID>
+    ) -> [TenantID] {
+        comparisons += 1
+        holders.formUnion(holding)
+        waiting.formUnion(suspects.subtracting(counted))
+        if comparisons.isMultiple(of: Self.comparisonsPerRound) {
+            waiting.formUnion(holders.union(suspects))
+            holders = []
+            counted = []
+        }
+        let due = Array(waiting.union(withStrangers).prefix(Self.tenantLimit))
+        waiting.subtract(due)
+        counted.formUnion(due)
+        return due
+    }
+
+    /// Not all of those could be counted.
+    mutating func failed(_ due: [TenantID]) { waiting.formUnion(due) }
+}
+
+/// Leases of epochs that no node's record names. They are given back once this node has seen them for a while on its own
+/// clock: a record may be about to appear.
+struct Strangers {
+    /// How long: from one comparison to the next.
+    static let age = Duration.seconds(25)
+
+    private var seen: [TenantID: [UUID: ContinuousClock.Instant]] = [:]
+
+    /// Nobody has been seen.
+    init() {}
+
+    /// The tenants that have some.
+    var tenants: Set<TenantID> { Set(seen.keys) }
+
+    /// Takes all strangers of a tenant, and returns those that have been there for long enough.
+    mutating func old(among leases: [Lease], of tenant: TenantID, now: ContinuousClock.Instant) -> [Lease] {
+        let before = seen[tenant] ?? [:]
+        let times = Dictionary(leases.map { ($0.nonce, before[$0.nonce] ?? now) }) { first, _ in first }
+        seen[tenant] = times.isEmpty ? nil : times
+        return leases.filter { times[$0.nonce].map { $0.duration(to: now) >= Self.age } ?? false }
     }
 }

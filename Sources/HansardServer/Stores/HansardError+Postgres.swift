@@ -15,8 +15,9 @@ extension HansardError {
             self.init(.internal, "\(error)")
         case .server:
             switch error.sqlState ?? "" {
-            // Given up for another transaction; out of disk or memory; on a standby that is not yet the primary.
-            case let state where error.isTransactionConflict || state.hasPrefix("53") || state == "25006":
+            case _ where error.isTransactionConflict: self = .contention("\(error)")
+            // Out of disk or memory; on a standby that is not yet the primary.
+            case let state where state.hasPrefix("53") || state == "25006":
                 self.init(.unavailable, "\(error)", retryAfter: Self.postgresRetryAfter)
             case "23505": self.init(.conflict, "it exists already")
             case "23503": self.init(.notFound, "what it belongs to does not exist")

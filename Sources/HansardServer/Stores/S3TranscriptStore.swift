@@ -115,6 +115,10 @@ struct S3TranscriptStore: TranscriptStore {
         }
     }
 
+    func location(of session: SessionID, tenant: TenantID) -> String {
+        "s3://\(location.bucket)/\(key(of: session, tenant: tenant))"
+    }
+
     private func key(of session: SessionID, tenant: TenantID) -> String {
         location.key(Self.objectName(session, tenant: tenant))
     }

@@ -109,6 +109,37 @@ import Web
         await fixture.close()
     }
 
+    /// A peer took the node for dead and freed the slot: the next renewal finds out.
+    @Test(arguments: [LeaseLostPolicy.keep, .close]) func aSessionWhoseLeaseIsGoneEndsIfThatIsWanted(
+        _ policy: LeaseLostPolicy
+    ) async throws {
+        let fixture = try await ApplicationFixture.make()
+        var settings = fixture.settings
+        settings.onLeaseLost = policy
+        let application = try await Application.start(settings: settings, logger: fixture.log.logger)
+        let client = try await fixture.connect(to: application)
+        try await client.opened()
+        try await client.send(seconds: 1)
+        try await client.wait("a result") { !$0.texts.isEmpty }
+        let lease = try #require(try await fixture.connections.leases(of: Sample.tenant).first)
+        #expect(try await fixture.connections.reap(lease, status: .abandoned(lease, now: moment(0))))
+        try await client.send(seconds: 60)
+        try await eventually("the renewal has failed") { fixture.log.count(of: "the session's lease is gone") == 1 }
+        if policy == .keep {
+            try await client.send(seconds: 1)
+            try await client.send(text: #"{"type":"CloseStream"}"#)
+            #expect(try await client.closed().code == 1000)
+        } else {
+            // It is 1013, which libwebsockets hides from its own clients.
+            #expect(try await client.closed().code != 1000)
+        }
+        await application.stop()
+        let status = try await fixture.connections.status(of: lease.session)
+        #expect(status?.state == (policy == .keep ? .completed : .interrupted))
+        #expect((status?.finals ?? 0) > 0, "the holder corrects the reaper")
+        await fixture.close()
+    }
+
     @Test func aNodeThatCannotStartLeavesNothingRunning() async throws {
         let fixture = try await ApplicationFixture.make()
         let occupied = try OccupiedPort()

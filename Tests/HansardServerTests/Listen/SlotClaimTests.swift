@@ -1,5 +1,6 @@
 import Foundation
 import Hansard
+import Logging
 import Testing
 
 @testable import HansardServer
@@ -7,10 +8,14 @@ import Testing
 @Suite struct SlotClaimTests {
     private let store = MemoryConnectionStore()
     private let log = LogRecorder()
-    private let health = StoreHealth()
+    private let suspects = SuspectTenants()
+    private let health: StoreHealth
+
+    init() { health = StoreHealth(logger: log.logger) }
 
     private var claim: SlotClaim {
-        var claim = SlotClaim(connections: store, health: health, logger: log.logger)
+        var claim = SlotClaim(
+            connections: store, health: health, suspects: suspects, statedLimits: StatedLimits(), logger: log.logger)
         claim.deadline = .seconds(300)
         return claim
     }
@@ -24,6 +29,8 @@ import Testing
         let second = await claim.decide(other, limit: one)
         #expect(second == ClaimDecision(outcome: .limitReached(limit: 1), mayHoldSlot: false))
         #expect(log.entries.isEmpty)
+        #expect(suspects.take() == [Sample.tenant], "its counter may be wrong")
+        #expect(suspects.take().isEmpty)
     }
 
     /// The question whose answer was lost may arrive after the one that was refused, when there is room again.
@@ -48,7 +55,44 @@ import Testing
         claim.deadline = .milliseconds(20)
         #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
         #expect(!health.isReachable)
+        #expect(log.count(of: "the connection store does not answer", atLeast: .warning) == 1)
         store.faults.clear()
+    }
+
+    /// One tenant's crowd must not shut out the others.
+    @Test func othersInTheWayAreNotTheStoresAbsence() async {
+        store.faults.set(.contended, for: ["claim"])
+        var claim = claim
+        claim.deadline = .milliseconds(20)
+        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(health.isReachable && health.isWhole)
+        #expect(log.count(of: "does not answer") == 0)
+        store.faults.clear()
+    }
+
+    /// It may have waited for its turn all the time.
+    @Test func aSilenceDuringWhichTheStoreAnswersOtherCallsIsNotItsAbsence() async {
+        let health = health
+        store.faults.set { name, _ in
+            if name == "claim" { health.answered(.nodes) }
+            return name == "claim" ? .hangs : .works
+        }
+        var claim = claim
+        claim.deadline = .milliseconds(20)
+        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(health.isReachable && log.entries.isEmpty)
+        store.faults.clear()
+    }
+
+    @Test func anOutageThatFollowsAConflictIsOne() async {
+        store.faults.set { _, number in number == 0 ? .contended : .away }
+        var claim = claim
+        claim.deadline = .milliseconds(500)
+        _ = await claim.decide(lease, limit: one)
+        #expect(!health.isReachable)
+        store.faults.clear()
+        #expect(await claim.decide(lease, limit: one).outcome == .claimed)
+        #expect(health.isReachable && log.count(of: "answers again") == 1)
     }
 
     @Test func whatTheStoreRefusesForGoodIsNotItsAbsence() async {
@@ -56,5 +100,6 @@ import Testing
         #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
         #expect(health.isReachable)
         #expect(store.faults.calls == ["claim"])
+        #expect(suspects.take() == [Sample.tenant])
     }
 }

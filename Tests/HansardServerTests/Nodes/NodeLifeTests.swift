@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Logging
@@ -8,19 +9,23 @@ import Testing
 /// A node among its peers.
 @Suite(.timeLimit(.minutes(10))) struct NodeLifeTests {
     let connections = MemoryConnectionStore()
-    let health = StoreHealth()
+    let health: StoreHealth
     let metrics = Metrics()
     let log = LogRecorder()
     let sessions = LiveSessions()
     let epoch = Sample.epoch("node-1", 9)
 
+    init() { health = StoreHealth(logger: log.logger) }
+
     private var life: NodeLife { life(after: nil) }
 
-    private func life(after earlierLife: NodeEpoch?) -> NodeLife {
+    private func life(after earlierLife: NodeEpoch?, endSessions: (@Sendable () -> Void)? = nil) -> NodeLife {
         NodeLife(
             node: NodeIdentity(epoch: epoch, address: "127.0.0.1:1", region: "local", version: "1"),
-            connections: connections, sessions: sessions, earlierLife: earlierLife, health: health, metrics: metrics,
-            logger: log.logger)
+            connections: connections, sessions: sessions, earlierLife: earlierLife, health: health,
+            reaper: LeaseReaper(
+                connections: connections, transcripts: MemoryTranscriptStore(), metrics: metrics, logger: log.logger),
+            endSessions: endSessions, logger: log.logger)
     }
 
     private func register(_ epoch: NodeEpoch, sessions numbers: [Int] = []) {
@@ -100,6 +105,80 @@ import Testing
         try await eventually("removed") { connections.stored.nodes.map(\.epoch) == [epoch] }
         #expect(connections.stored.statuses[Sample.session(1)]?.reason == "the node ended")
         #expect(log.count(of: "a node is dead", atLeast: .warning) == 1)
+        task.cancel()
+        await task.value
+    }
+
+    /// A node that is busy with the dead would otherwise be taken for one of them.
+    @Test func aReapingThatHangsHoldsUpNeitherBeatsNorTheOtherDead() async throws {
+        try await life.begin()
+        let (hung, other) = (Sample.epoch("node-2", 2), Sample.epoch("node-3", 3))
+        register(hung, sessions: Array(1...200))
+        // Two who live, so that the dead are not the most.
+        connections.faults.set { [connections] name, _ in
+            connections.change { state in
+                for index in state.nodes.indices where state.nodes[index].epoch.node == "alive" {
+                    state.nodes[index].heartbeat = UUID()
+                }
+            }
+            return name == "reap" && connections.stored.nodes.contains { $0.epoch == hung } ? .hangs : .works
+        }
+        for number in UInt8(10)...12 { register(Sample.epoch("alive", number)) }
+        let task = Task { await life.live() }
+        try await eventually("it reaps", within: .seconds(60)) {
+            connections.faults.calls.count { $0 == "reap" } == LeaseReaper.atOnce
+        }
+        connections.faults.forgetCalls()
+        try await eventually("it goes on beating", within: .seconds(60)) {
+            connections.faults.calls.count { $0 == "heartbeat" } >= 3
+        }
+        #expect(!connections.faults.calls.contains("reap"), "so many at once, and each epoch once")
+        register(other)
+        try await eventually("the other is found", within: .seconds(60)) {
+            connections.faults.calls.contains("remove")
+        }
+        #expect(connections.stored.nodes.contains { $0.epoch == hung } && metrics.leasesReaped.value == 0)
+        connections.faults.clear()
+        try await eventually("all are freed") { metrics.leasesReaped.value == 200 }
+        task.cancel()
+        await task.value
+    }
+
+    /// A heartbeat that hangs does not keep the next from being sent.
+    @Test func beatsDoNotWaitForEachOther() async throws {
+        try await life.begin()
+        connections.faults.set { name, _ in name == "heartbeat" ? .hangs : .works }
+        connections.faults.forgetCalls()
+        let task = Task { await life.live() }
+        try await eventually("more than one", within: .seconds(60)) {
+            connections.faults.calls.count { $0 == "heartbeat" } > 1
+        }
+        task.cancel()
+        await task.value
+    }
+
+    /// Peers may free its slots after eight seconds; the sessions must be over by then, though nothing answers any more.
+    @Test(arguments: [StoreFaults.Fate.away, .hangs]) func aNodeThatIsCutOffEndsItsSessionsInTime(
+        _ fate: StoreFaults.Fate
+    ) async throws {
+        let ended = Locked<ContinuousClock.Instant?>(nil)
+        let life = life(after: nil) { ended.withLock { $0 = $0 ?? .now } }
+        try await life.begin()
+        let task = Task { await life.live() }
+        try await eventually("it beats") { connections.faults.calls.count { $0 == "heartbeat" } > 1 }
+        #expect(ended.withLock { $0 } == nil)
+        connections.faults.set(fate, for: ["heartbeat"])
+        try await eventually("they are ended", within: .seconds(60)) { ended.withLock { $0 } != nil }
+        #expect(!health.isReachable && log.count(of: "does not answer", atLeast: .warning) == 1)
+        #expect(log.count(of: "sessions end before peers", atLeast: .warning) == 1)
+        connections.faults.clear()
+        try await eventually("back", within: .seconds(60)) { health.isReachable }
+        ended.withLock { $0 = nil }
+        connections.faults.forgetCalls()
+        try await eventually("it beats again", within: .seconds(60)) {
+            connections.faults.calls.count { $0 == "heartbeat" } > 1
+        }
+        #expect(ended.withLock { $0 } == nil)
         task.cancel()
         await task.value
     }

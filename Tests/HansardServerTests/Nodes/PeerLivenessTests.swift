@@ -6,11 +6,10 @@ import Testing
 @Suite struct PeerLivenessTests {
     let start = ContinuousClock.now
 
-    private func record(_ epoch: NodeEpoch, beat: UInt8) -> NodeRecord {
-        NodeRecord(
-            epoch: epoch, heartbeat: UUID(uuid: (beat, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), address: "",
-            region: "",
-            version: "")
+    private func record(_ epoch: NodeEpoch, beat: Int) -> NodeRecord {
+        let bytes = (0..<4).map { UInt8(truncatingIfNeeded: beat >> (8 * $0)) }
+        let heartbeat = UUID(uuid: (bytes[0], bytes[1], bytes[2], bytes[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+        return NodeRecord(epoch: epoch, heartbeat: heartbeat, address: "", region: "", version: "")
     }
 
     @Test func aSilentPeerIsDeadAfterItsPatience() {
@@ -33,19 +32,87 @@ import Testing
         var liveness = PeerLiveness(myself: Sample.epoch("me"))
         let peer = Sample.epoch("peer")
         for second in 0..<100 {
-            let beat = record(peer, beat: UInt8(second / 7))
+            let beat = record(peer, beat: second / 7)
             #expect(liveness.observed([beat], now: start + .seconds(second)).isEmpty)
         }
     }
 
-    /// While the store was away nobody could beat: that is not the peer's silence.
+    /// While the store was away nobody could beat: that is not the peer's silence. Once it is back there is time to beat.
     @Test func anOutageOfTheStoreKillsNobody() {
         var liveness = PeerLiveness(myself: Sample.epoch("me"))
         let peer = Sample.epoch("peer")
         #expect(look(&liveness, at: [record(peer, beat: 1)], seconds: 0...2).isEmpty)
         #expect(liveness.observed([record(peer, beat: 1)], now: start + .seconds(60)).isEmpty)
-        #expect(look(&liveness, at: [record(peer, beat: 1)], seconds: 61...67).isEmpty)
-        #expect(look(&liveness, at: [record(peer, beat: 1)], seconds: 68...68) == [peer])
+        #expect(look(&liveness, at: [record(peer, beat: 1)], seconds: 61...63).isEmpty)
+        #expect(look(&liveness, at: [record(peer, beat: 1)], seconds: 64...64) == [peer])
+    }
+
+    /// What looks in a store that is slow, or fails now and then, have seen adds up.
+    @Test(arguments: [[2_200], [3_400], [1_000, 1_000, 1_000, 1_000, 3_500], [10_000]])
+    func aDeadPeerIsFoundInASlowStore(_ steps: [Int]) {
+        var liveness = PeerLiveness(myself: Sample.epoch("me"))
+        var now = start
+        var dead: [NodeEpoch] = []
+        for number in 0..<10 where dead.isEmpty {
+            dead = liveness.observed([record(Sample.epoch("peer"), beat: 1)], now: now)
+            now += .milliseconds(steps[number % steps.count])
+        }
+        #expect(dead == [Sample.epoch("peer")])
+    }
+
+    /// All ways in which seven looks can lie apart: dead is who has been silent for the patience on the wall, in so many
+    /// looks that none of them alone decides; and then in every look after.
+    @Test func everyPatternOfLooksJudgesBySilenceThatWasSeen() {
+        let steps = [500, 1_000, 2_000, 2_200, 3_400, 60_000]
+        let fewest = Int(PeerLiveness.patience / PeerLiveness.longestStep)
+        var found = 0
+        for pattern in 0..<Int(pow(Double(steps.count), 6)) {
+            var liveness = PeerLiveness(myself: Sample.epoch("me"))
+            let peer = record(Sample.epoch("peer"), beat: 1)
+            var (now, rest, isDead, watched) = (start, pattern, false, 0)
+            #expect(liveness.observed([peer], now: now).isEmpty)
+            for look in 1...6 {
+                let step = steps[rest % steps.count]
+                rest /= steps.count
+                now += .milliseconds(step)
+                watched += min(step, 2_000)
+                let dead = !liveness.observed([peer], now: now).isEmpty
+                guard dead == (watched >= 8_000), !dead || look >= fewest, dead || !isDead else {
+                    Issue.record("pattern \(pattern), look \(look): \(dead)")
+                    return
+                }
+                isDead = dead
+            }
+            if isDead { found += 1 }
+        }
+        #expect(found > 10_000)
+    }
+
+    /// However long this node stalls, and whenever: who beats every two seconds has always just beaten.
+    @Test func whoStallsTakesNobodyForDead() {
+        var random = SeededGenerator(seed: 1)
+        for _ in 0..<500 {
+            var liveness = PeerLiveness(myself: Sample.epoch("me"))
+            var milliseconds = 0
+            for _ in 0..<100 {
+                milliseconds += [100, 1_000, 1_200, 5_000, 3_600_000].randomElement(using: &random) ?? 1_000
+                let beat = record(Sample.epoch("peer"), beat: milliseconds / 2_000)
+                #expect(liveness.observed([beat], now: start + .milliseconds(milliseconds)).isEmpty)
+            }
+        }
+    }
+
+    /// Outage upon outage: if the peer beats within three seconds of each return it lives.
+    @Test(arguments: [5, 60, 3_600]) func outagesInARowKillNobodyWhoBeatsBetween(_ outage: Int) {
+        var liveness = PeerLiveness(myself: Sample.epoch("me"))
+        var now = start
+        for round in 0..<20 {
+            for second in 0...4 {
+                let beat = record(Sample.epoch("peer"), beat: second < 3 ? round : round + 1)
+                #expect(liveness.observed([beat], now: now + .seconds(second)).isEmpty, "\(round) \(second)")
+            }
+            now += .seconds(4 + outage)
+        }
     }
 
     @Test func oneselfIsNeverDead() {

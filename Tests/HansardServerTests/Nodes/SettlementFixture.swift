@@ -29,7 +29,8 @@ struct SettlementFixture {
 
     func settlement(_ spool: Spool, limits: Settlement.Limits = Self.limits) -> Settlement {
         Settlement(
-            transcripts: transcripts, connections: connections, usage: usage, spool: spool, metrics: metrics,
+            transcripts: transcripts, connections: connections, usage: usage, spool: spool,
+            health: StoreHealth(logger: log.logger), metrics: metrics,
             logger: log.logger, limits: limits)
     }
 

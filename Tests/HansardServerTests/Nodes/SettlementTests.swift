@@ -282,15 +282,36 @@ import Testing
         fixture.usage.faults.set(.away, for: ["record"])
         for number in 1...3 { await settlement.settle(try await fixture.live(number, spool: spool)) }
         for _ in 0..<5 { await settlement.workOnce() }
-        #expect(fixture.log.count(of: "connections store does not take", atLeast: .warning) == 1)
+        #expect(fixture.log.count(of: "the connection store does not answer", atLeast: .warning) == 1)
         #expect(fixture.log.count(of: "usage store does not take", atLeast: .warning) == 1)
         #expect(fixture.log.count(of: "again") == 0)
         fixture.connections.faults.clear()
         fixture.usage.faults.clear()
         for _ in 0..<3 { await settlement.workOnce() }
-        #expect(fixture.log.count(of: "connections store takes what sessions leave again") == 1)
+        #expect(fixture.log.count(of: "the connection store answers again") == 1)
         #expect(fixture.log.count(of: "usage store takes what sessions leave again") == 1)
         #expect(fixture.log.entries.count == 4)
+        spool.close()
+    }
+
+    /// One tenant's crowd is no outage, and holds up nobody else's slots.
+    @Test func othersInTheWayAreNoOutage() async throws {
+        let lease = Sample.lease(Sample.session(9), holder: fixture.holder, tenant: Sample.otherTenant)
+        fixture.connections.change { $0.leases[Sample.otherTenant] = [lease.session: lease] }
+        fixture.connections.faults.set(.contended, for: ["release"])
+        for number in 1...3 { await settlement.settle(try await fixture.live(number, spool: spool)) }
+        let status = Sample.end(Sample.session(9), holder: fixture.holder, hasAudio: false).status(
+            transcriptLocation: nil)
+        settlement.abandon(lease, status: status)
+        try await eventually("all wait") { await settlement.backlog == 4 }
+        fixture.connections.faults.forgetCalls()
+        await settlement.workOnce()
+        #expect(fixture.connections.faults.calls == ["release", "release"], "one of each tenant in a pass")
+        #expect(await settlement.awayStores.isEmpty && fixture.log.entries.isEmpty)
+        fixture.connections.faults.clear()
+        await settlement.workOnce()
+        await settlement.workOnce()
+        #expect(await settlement.backlog == 0)
         spool.close()
     }
 

@@ -16,6 +16,10 @@ import Testing
         let live = Locked<Set<SessionID>>([])
         let ended = Locked<[SessionID]>([])
         let epoch: NodeEpoch
+        let suspects = SuspectTenants()
+        let start = ContinuousClock.now
+        /// When the next comparison would come.
+        var later: ContinuousClock.Instant { start + StoreAudit.leaseInterval }
         var connections: MemoryConnectionStore { parts.connections }
 
         init() throws {
@@ -31,6 +35,10 @@ import Testing
             StoreAudit(
                 node: NodeIdentity(epoch: epoch, address: "127.0.0.1:1", region: "local", version: "1"),
                 connections: connections, liveSessions: { [live] in live.withLock { $0 } }, settlement: settlement,
+                suspects: suspects,
+                reaper: LeaseReaper(
+                    connections: connections, transcripts: parts.transcripts, metrics: parts.metrics,
+                    logger: parts.log.logger),
                 metrics: parts.metrics, logger: parts.log.logger,
                 endUnheld: { [ended] id in if endsUnheld { ended.withLock { $0.append(id) } } })
         }
@@ -151,15 +159,17 @@ import Testing
         fixture.hold(1)
         fixture.hold(2, living)
         fixture.hold(3, Sample.epoch("node-3", 3))
-        var strangers: Set<UUID> = []
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers)
-        #expect(fixture.isHeld(3) && strangers.count == 1)
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers)
+        var strangers = Strangers()
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
+        #expect(fixture.isHeld(3) && strangers.tenants == [Sample.tenant])
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start + .seconds(1))
+        #expect(fixture.isHeld(3), "not for long enough")
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
         #expect(fixture.isHeld(1) && fixture.isHeld(2) && !fixture.isHeld(3))
         #expect(fixture.parts.status(3)?.state == .interrupted && fixture.parts.metrics.auditRepairs.value == 1)
         #expect(fixture.parts.log.count(of: "a slot of a node that is no more", atLeast: .warning) == 1)
         try await fixture.audit().count([Sample.tenant], strangers: &strangers)
-        #expect(strangers.isEmpty && fixture.parts.metrics.auditRepairs.value == 1)
+        #expect(strangers.tenants.isEmpty && fixture.parts.metrics.auditRepairs.value == 1)
     }
 
     /// A node that registers between two counts was only starting.
@@ -167,28 +177,117 @@ import Testing
         let fixture = try Fixture()
         let starting = Sample.epoch("node-3", 3)
         fixture.hold(3, starting)
-        var strangers: Set<UUID> = []
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers)
+        var strangers = Strangers()
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
         fixture.register(starting)
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers)
-        #expect(fixture.isHeld(3) && strangers.isEmpty)
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+        #expect(fixture.isHeld(3) && strangers.tenants.isEmpty)
     }
 
     @Test func aStoreThatIsAwayDuringACountIsToldAndNothingIsForgotten() async throws {
         let fixture = try Fixture()
         fixture.hold(3, Sample.epoch("node-3", 3))
-        var strangers: Set<UUID> = []
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers)
-        for operation in ["nodes", "leases", "reap", "repairCount"] {
+        var strangers = Strangers()
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
+        for operation in ["nodes", "leases", "reap"] {
             fixture.connections.faults.set(.away, for: [operation])
-            let before = strangers
             await #expect(throws: HansardError.self) {
-                try await fixture.audit().count([Sample.tenant], strangers: &strangers)
+                try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
             }
-            #expect(strangers == before, "\(operation)")
+            #expect(fixture.isHeld(3) && strangers.tenants == [Sample.tenant], "\(operation)")
         }
-        fixture.connections.faults.clear()
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers)
+        fixture.connections.faults.set(.away, for: ["repairCount"])
+        await #expect(throws: HansardError.self) {
+            try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+        }
         #expect(!fixture.isHeld(3))
+    }
+
+    /// Only that the store is away ends a comparison.
+    @Test(arguments: [StoreFaults.Fate.refuses, .contended]) func oneTenantsTroubleIsNotTheOthers(
+        _ fate: StoreFaults.Fate
+    ) async throws {
+        let fixture = try Fixture()
+        fixture.connections.faults.set { name, _ in
+            let isFirst = fixture.connections.faults.calls.count { $0 == "repairCount" } == 1
+            return name == "repairCount" && isFirst ? fate : .works
+        }
+        var strangers = Strangers()
+        try await fixture.audit().count([Sample.tenant, Sample.otherTenant], strangers: &strangers)
+        #expect(fixture.connections.faults.calls.count { $0 == "repairCount" } == 2)
+    }
+
+    /// A lease that nobody can find by its node shuts its tenant out. The tenant's being refused leads to it.
+    @Test func aSlotThatShutsATenantOutIsGivenBackByTheSecondComparison() async throws {
+        let fixture = try Fixture()
+        fixture.register(fixture.epoch)
+        fixture.hold(3, Sample.epoch("nobody", 3))
+        var (audit, plan, strangers) = (LeaseAudit(), CountPlan(), Strangers())
+        try await fixture.audit().runOnce(&audit, &plan, &strangers, now: fixture.start)
+        #expect(!fixture.connections.faults.calls.contains("repairCount"), "nothing leads there")
+        fixture.suspects.add(Sample.tenant)
+        try await fixture.audit().runOnce(&audit, &plan, &strangers, now: fixture.start)
+        #expect(fixture.connections.faults.calls.contains("repairCount"), "the counter is compared at once")
+        #expect(fixture.isHeld(3))
+        try await fixture.audit().runOnce(&audit, &plan, &strangers, now: fixture.later)
+        #expect(!fixture.isHeld(3) && fixture.parts.metrics.auditRepairs.value == 1)
+        #expect(fixture.parts.log.count(of: "a slot of a node that is no more", atLeast: .warning) == 1)
+    }
+
+    @Test func theTranscriptOfANodeThatIsNoMoreIsFound() async throws {
+        let fixture = try Fixture()
+        fixture.hold(3, Sample.epoch("nobody", 3))
+        let location = try await fixture.parts.transcripts.put(Sample.transcript(Sample.session(3)))
+        var strangers = Strangers()
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
+        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+        let status = try #require(fixture.parts.status(3))
+        #expect(status.state == .completed && status.transcriptLocation == location)
+    }
+}
+
+/// Whose counters are due.
+@Suite struct CountPlanTests {
+    private let one = Sample.tenant
+    private let other = Sample.otherTenant
+
+    @Test func whoHoldsLeasesHereIsCountedOnceInARound() {
+        var plan = CountPlan()
+        for round in 0..<3 {
+            for comparison in 1...CountPlan.comparisonsPerRound {
+                let due = plan.due(holding: [one], suspects: [], withStrangers: [])
+                #expect(due == (comparison == CountPlan.comparisonsPerRound ? [one] : []), "\(round) \(comparison)")
+            }
+        }
+    }
+
+    /// At the next comparison, and not in each: a tenant may be at its limit for hours.
+    @Test func whoIsRefusedIsCountedAtOnceAndOnceInARound() {
+        var plan = CountPlan()
+        for _ in 0..<3 {
+            var counts = 0
+            for _ in 1...CountPlan.comparisonsPerRound {
+                counts += plan.due(holding: [], suspects: [one], withStrangers: []).count
+            }
+            #expect(1...2 ~= counts)
+        }
+        #expect(plan.due(holding: [], suspects: [other], withStrangers: []) == [other])
+    }
+
+    @Test func whatFailedOrIsBeingWatchedComesAgain() {
+        var plan = CountPlan()
+        #expect(plan.due(holding: [], suspects: [one], withStrangers: []) == [one])
+        plan.failed([one])
+        #expect(plan.due(holding: [], suspects: [], withStrangers: []) == [one])
+        #expect(plan.due(holding: [], suspects: [], withStrangers: [one]) == [one])
+        #expect(plan.due(holding: [], suspects: [], withStrangers: []) == [])
+    }
+
+    @Test func moreThanFitIsForTheNext() {
+        var plan = CountPlan()
+        let many = Set((0...CountPlan.tenantLimit).map { _ in TenantID(UUID()) })
+        let first = plan.due(holding: [], suspects: many, withStrangers: [])
+        let second = plan.due(holding: [], suspects: [], withStrangers: [])
+        #expect(first.count == CountPlan.tenantLimit && second.count == 1 && Set(first + second) == many)
     }
 }

@@ -11,6 +11,8 @@ final class MemoryConnectionStore: ConnectionStore {
         var reaped: [SessionID: UUID] = [:]
         var statuses: [SessionID: SessionStatus] = [:]
         var nodes: [NodeRecord] = []
+        /// Sessions whose leases the next look by epoch does not show.
+        var unindexed: Set<SessionID> = []
     }
 
     let faults = StoreFaults()
@@ -94,7 +96,11 @@ final class MemoryConnectionStore: ConnectionStore {
 
     func leases(heldBy epoch: NodeEpoch) async throws -> [Lease] {
         try await faults.call("leases") {
-            state.withLock { $0.leases.values.flatMap(\.values).filter { $0.holder == epoch } }
+            state.withLock { state in
+                defer { state.unindexed = [] }
+                let held = state.leases.values.flatMap(\.values).filter { $0.holder == epoch }
+                return held.filter { [hidden = state.unindexed] in !hidden.contains($0.session) }
+            }
         }
     }
 

@@ -9,6 +9,8 @@ final class StoreFaults: Sendable {
         case works
         /// Nothing happens and the caller is told so.
         case away
+        /// Nothing happens, since others want the same at once.
+        case contended
         /// It is done, but the answer is lost.
         case answerLost
         /// Nothing happens until the fault is taken back.
@@ -60,6 +62,7 @@ final class StoreFaults: Sendable {
         switch fate {
         case .works, .hangs: return try body()
         case .away: throw HansardError(.unavailable, "\(operation): the store is away")
+        case .contended: throw HansardError.contention("\(operation): others are in the way")
         case .answerLost:
             _ = try body()
             throw HansardError(.unavailable, "\(operation): the answer was lost")

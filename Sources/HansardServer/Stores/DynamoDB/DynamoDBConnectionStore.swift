@@ -19,8 +19,9 @@ struct DynamoDBConnectionStore: ConnectionStore {
         var random: @Sendable () -> Double = { .random(in: 0..<1) }
     }
 
-    /// How long a call tries again while other transactions are in its way. A conflict is not a refusal.
-    static let conflictDeadline = Duration.seconds(2)
+    /// How long a call tries again while other transactions are in its way. A conflict is not a refusal. Shorter than a
+    /// claim may take (`SlotClaim.deadline`), so that who waits for one hears why it failed.
+    static let conflictDeadline = Duration.milliseconds(1_500)
     /// The pauses between: each is up to twice as long as the one before.
     static let firstPause = Duration.milliseconds(10)
     static let longestPause = Duration.milliseconds(320)
@@ -35,6 +36,8 @@ struct DynamoDBConnectionStore: ConnectionStore {
     private let subject: AWSSubject
     private let surroundings: Surroundings
     let lanes: TenantLanes
+    /// Hears of each item that is not what it should be, by its key, whenever it is read.
+    var unreadable: @Sendable (_ key: String, _ error: any Error) -> Void = { _, _ in }
 
     /// A store in a table that `hansard aws init` has prepared.
     init(table: DynamoDB, surroundings: Surroundings = Surroundings()) {
@@ -90,7 +93,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
             case .transact, nil: break
             }
         }
-        throw HansardError(.unavailable, "the tenant's limit changes too fast to claim a slot", retryAfter: .seconds(1))
+        throw HansardError.contention("the tenant's limit changes too fast to claim a slot")
     }
 
     func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
@@ -272,7 +275,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
                     "pk = :tenant AND begins_with(sk, :lease)",
                     ["tenant": DynamoDBItems.tenant(tenant), "lease": DynamoDBItems.leasePrefix]),
                 filter: DynamoDBExpression("attribute_exists(nonce)"), limit: Self.leaseLimit))
-        return try items.map(Lease.init(item:)).sorted(by: Self.isOlder)
+        return readable(items, Lease.init(item:damaged:)).sorted(by: Self.isOlder)
     }
 
     func leases(heldBy epoch: NodeEpoch) async throws -> [Lease] {
@@ -281,7 +284,22 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 DynamoDB.Query(
                     DynamoDBExpression("node_epoch = :epoch", ["epoch": .string(epoch.description)]),
                     index: DynamoDBItems.layout.index, limit: Self.leaseLimit))
-            return try items.map(Lease.init(item:)).sorted(by: Self.isOlder)
+            return readable(items, Lease.init(item:damaged:)).sorted(by: Self.isOlder)
+        }
+    }
+
+    /// One item that a hand has damaged must not hide the others.
+    private func readable<Value>(
+        _ items: [DynamoDBItem], _ read: (DynamoDBItem, @escaping (any Error) -> Void) throws -> Value
+    ) -> [Value] {
+        items.compactMap { item in
+            let key = "\(item["pk"]?.string ?? "?") / \(item["sk"]?.string ?? "?")"
+            do {
+                return try read(item) { unreadable(key, $0) }
+            } catch {
+                unreadable(key, error)
+                return nil
+            }
         }
     }
 
@@ -305,7 +323,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 DynamoDB.Query(
                     DynamoDBExpression("pk = :nodes", ["nodes": DynamoDBItems.nodesKey]), limit: Self.nodeLimit))
             let registered = items.sorted { ($0["registered_at"]?.string ?? "") < ($1["registered_at"]?.string ?? "") }
-            return try registered.map(NodeRecord.init(item:))
+            return readable(registered, NodeRecord.init(item:damaged:))
         }
     }
 
@@ -333,7 +351,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 let item = try await table.get(key)
                 let held = Int64(try await readLeases(of: tenant).count)
                 let counter = DynamoDBCounter(item ?? [:])
-                if counter.held == held, item == nil || item?["n"] != nil { return 0 }
+                if counter.held == held, item == nil || item?["n"]?.integer != nil { return 0 }
                 // A hand may have taken any of it away.
                 let seen = ["n", "changes"].map { name in
                     item?[name] == nil ? "attribute_not_exists(\(name))" : "\(name) = :\(name)"
@@ -342,35 +360,15 @@ struct DynamoDBConnectionStore: ConnectionStore {
                     DynamoDBWrite(
                         .update(
                             key: key,
-                            DynamoDBExpression("SET n = :held ADD changes :one", ["held": .number(held), "one": 1])),
+                            DynamoDBExpression(
+                                "SET n = :held, changes = :next",
+                                ["held": .number(held), "next": .number(counter.changes + 1)])),
                         if: DynamoDBExpression(
                             seen.joined(separator: " AND "), item?.filter { ["n", "changes"].contains($0.key) } ?? [:]))
                 )
                 if outcome == .done { return Int(counter.held - held) }
             }
-            throw HansardError(
-                .unavailable, "the tenant's leases change too fast to be counted", retryAfter: .seconds(1))
+            throw HansardError.contention("the tenant's leases change too fast to be counted")
         }
-    }
-}
-
-/// The pauses between attempts that other transactions were in the way of.
-private struct ConflictRetry {
-    private let surroundings: DynamoDBConnectionStore.Surroundings
-    private let deadline: ContinuousClock.Instant
-    private var longest = DynamoDBConnectionStore.firstPause
-
-    init(_ surroundings: DynamoDBConnectionStore.Surroundings) {
-        self.surroundings = surroundings
-        deadline = surroundings.now() + DynamoDBConnectionStore.conflictDeadline
-    }
-
-    mutating func pause() async throws {
-        guard surroundings.now() < deadline else {
-            throw HansardError(
-                .unavailable, "other transactions of the tenant are in the way", retryAfter: .seconds(1))
-        }
-        try await surroundings.sleep(longest * surroundings.random())
-        longest = min(longest * 2, DynamoDBConnectionStore.longestPause)
     }
 }

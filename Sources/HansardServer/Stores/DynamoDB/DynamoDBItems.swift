@@ -78,17 +78,26 @@ extension Lease {
         return item
     }
 
-    init(item: DynamoDBItem) throws {
-        let read = ItemReader(item: item, what: "lease")
+    /// Reads what is needed to free it: its key, the nonce and the epoch. Of the rest, what cannot be read is left out, or
+    /// a hand's mistake would hold the slot for good.
+    ///
+    /// - Parameter damaged: hears of each attribute that cannot be read.
+    /// - Throws: if there is no lease in it.
+    init(item: DynamoDBItem, damaged: @escaping (any Error) -> Void = { _ in }) throws {
+        let read = ItemReader(item: item, what: "lease", damaged: damaged)
         let names = (try read.string("pk").dropFirst(2), try read.string("sk").dropFirst(2))
         guard let tenant = UUID(uuidString: String(names.0)), let session = SessionID(String(names.1)),
             let holder = NodeEpoch(try read.string("node_epoch"))
         else { throw read.broken("pk, sk or node_epoch") }
+        let nonce = try read.id("nonce")
         self.init(
-            tenant: TenantID(tenant), session: session, connection: ConnectionID(try read.id("connection_id")),
-            key: KeyID(try read.string("key_id")), holder: holder, nonce: try read.id("nonce"),
-            address: try read.string("address"), region: try read.string("region"),
-            claimedAt: try read.time("claimed_at"), usedMilliseconds: try read.integer("used_ms"))
+            tenant: TenantID(tenant), session: session,
+            connection: ConnectionID(read.value(or: nonce) { try read.id("connection_id") }),
+            key: KeyID(read.value(or: "") { try read.string("key_id") }), holder: holder, nonce: nonce,
+            address: read.value(or: "") { try read.string("address") },
+            region: read.value(or: "") { try read.string("region") },
+            claimedAt: read.value(or: session.startedAt) { try read.time("claimed_at") },
+            usedMilliseconds: read.value(or: 0) { try read.integer("used_ms") })
     }
 }
 
@@ -141,13 +150,29 @@ extension NodeRecord {
             ])
     }
 
-    init(item: DynamoDBItem) throws {
-        let read = ItemReader(item: item, what: "node")
+    /// Reads whose record it is. What else cannot be read is left out: that the epoch is known protects what it holds, and
+    /// a heartbeat of whatever form tells life from death by its changing.
+    ///
+    /// - Parameter damaged: hears of each attribute that cannot be read.
+    /// - Throws: if it does not say which epoch it is of.
+    init(item: DynamoDBItem, damaged: @escaping (any Error) -> Void = { _ in }) throws {
+        let read = ItemReader(item: item, what: "node", damaged: damaged)
         guard let epoch = NodeEpoch(try read.string("sk")) else { throw read.broken("sk") }
         self.init(
-            epoch: epoch, heartbeat: try read.id("rvn"), address: try read.string("address"),
-            region: try read.string("region"), version: try read.string("version"),
+            epoch: epoch, heartbeat: read.value(or: Self.heartbeat(item["rvn"])) { try read.id("rvn") },
+            address: read.value(or: "") { try read.string("address") },
+            region: read.value(or: "") { try read.string("region") },
+            version: read.value(or: "") { try read.string("version") },
             isDraining: item["draining"]?.bool ?? false)
+    }
+
+    /// The same for the same value.
+    private static func heartbeat(_ value: AttributeValue?) -> UUID {
+        var bytes = [UInt8](repeating: 0, count: 16)
+        for (index, byte) in String(describing: value).utf8.enumerated() {
+            bytes[index % 16] = bytes[index % 16] &* 31 &+ byte
+        }
+        return bytes.withUnsafeBytes { UUID(uuid: $0.loadUnaligned(as: uuid_t.self)) }
     }
 }
 
@@ -155,6 +180,17 @@ extension NodeRecord {
 private struct ItemReader {
     var item: DynamoDBItem
     var what: String
+    var damaged: (any Error) -> Void = { _ in }
+
+    /// What can be done without.
+    func value<Value>(or fallback: Value, _ read: () throws -> Value) -> Value {
+        do {
+            return try read()
+        } catch {
+            damaged(error)
+            return fallback
+        }
+    }
 
     func broken(_ attribute: String) -> HansardError {
         HansardError(.internal, "a \(what) item has no readable \(attribute)")

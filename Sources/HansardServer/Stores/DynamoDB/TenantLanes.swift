@@ -58,8 +58,7 @@ actor TenantLanes {
 
     private func checkRoom(_ tenant: TenantID) throws {
         guard waitingCount(tenant) < Self.waitingLimit else {
-            throw HansardError(
-                .unavailable, "too many claims and releases of the tenant wait for DynamoDB", retryAfter: .seconds(1))
+            throw HansardError.contention("too many claims and releases of the tenant wait for DynamoDB")
         }
     }
 

@@ -1,0 +1,72 @@
+import Foundation
+import Hansard
+import Testing
+
+@testable import HansardServer
+
+/// Limits that change without a claim.
+@Suite(.timeLimit(.minutes(1))) struct StatedLimitsTests {
+    let connections = MemoryConnectionStore()
+    let tenants = MemoryTenantStore()
+    let log = LogRecorder()
+
+    private func tenant(_ id: TenantID, _ sessions: Int?, version: Int64) -> Tenant {
+        Tenant(id: id, name: "\(id)", maxConcurrentSessions: sessions, limitVersion: version, createdAt: moment(0))
+    }
+
+    private func snapshot(_ sequence: Int64, _ tenants: [Tenant]) -> AccessSnapshot {
+        AccessSnapshot(sequence: sequence, tenants: tenants, keys: [])
+    }
+
+    @Test func onlyNewerLimitsOfTenantsThatHaveClaimedAreDue() {
+        let limits = StatedLimits()
+        let (seen, unseen) = (Sample.tenant, Sample.otherTenant)
+        limits.stated(3, of: seen)
+        limits.stated(2, of: seen)
+        #expect(limits.due(in: snapshot(1, [tenant(seen, 5, version: 3), tenant(unseen, 5, version: 9)])).isEmpty)
+        let changed = snapshot(2, [tenant(seen, 4, version: 4), tenant(unseen, 5, version: 9)])
+        for _ in 0..<2 {
+            let due = limits.due(in: changed)
+            #expect(due.count == 1 && due.first?.tenant == seen)
+            #expect(due.first?.limit == ConcurrencyLimit(sessions: 4, version: 4), "until it is stated")
+        }
+        limits.stated(4, of: seen)
+        #expect(limits.due(in: changed).isEmpty)
+        #expect(limits.due(in: snapshot(3, [])).isEmpty, "a tenant that is gone is forgotten")
+        #expect(limits.due(in: snapshot(4, [tenant(seen, 1, version: 9)])).isEmpty)
+    }
+
+    @Test func manyAreStatedOverSeveralLooks() {
+        let limits = StatedLimits()
+        let ids = (0..<(2 * StatedLimits.perLook + 1)).map { _ in TenantID(UUID()) }
+        for id in ids { limits.stated(1, of: id) }
+        let changed = snapshot(1, ids.map { tenant($0, 1, version: 2) })
+        var looks: [Int] = []
+        while case let due = limits.due(in: changed), !due.isEmpty {
+            looks.append(due.count)
+            for (id, limit) in due { limits.stated(limit.version, of: id) }
+        }
+        #expect(looks == [StatedLimits.perLook, StatedLimits.perLook, 1])
+    }
+
+    /// While the store is away it is tried again.
+    @Test func aChangeReachesTheStoreWithoutAClaim() async throws {
+        tenants.set(tenants: [tenant(Sample.tenant, 5, version: 1)], keys: [])
+        let access = AccessDirectory(store: tenants, logger: log.logger)
+        try await access.refresh()
+        let limits = StatedLimits()
+        limits.stated(1, of: Sample.tenant)
+        connections.faults.set { name, number in name == "setLimit" && number == 0 ? .away : .works }
+        let task = Task { [connections, log] in
+            await limits.keepStating(from: access, to: connections, logger: log.logger)
+        }
+        tenants.set(tenants: [tenant(Sample.tenant, 2, version: 2)], keys: [])
+        try await access.refresh()
+        try await eventually("it is stated") {
+            connections.stored.limits[Sample.tenant] == ConcurrencyLimit(sessions: 2, version: 2)
+        }
+        task.cancel()
+        await task.value
+        #expect(connections.faults.calls == ["setLimit", "setLimit"])
+    }
+}
