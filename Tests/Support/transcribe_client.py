@@ -124,8 +124,8 @@ class TranscribeClient:
         return await self.closed()
 
     async def closed(self) -> Seen:
-        """What was seen until the connection ended."""
-        await self._reading
+        """What was seen until the connection ended. May be cancelled; reading goes on."""
+        await asyncio.shield(self._reading)
         return self.seen
 
     async def _read(self) -> None:

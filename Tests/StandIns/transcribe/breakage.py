@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import socket
 import struct
 import time
 from typing import TYPE_CHECKING
 
 from . import events
+from .connections import abort, close
 from .errors import MESSAGES
 from .faults import Fault
 from .hearing import Heard, Word
@@ -28,20 +28,12 @@ async def befall(stream: "Stream", fault: Fault) -> None:
     await ACTIONS[fault.action](stream, fault)
 
 
-def abort(connection) -> None:
-    """Ends a connection with a TCP reset."""
-    raw = connection.transport.get_extra_info("socket")
-    if raw is not None and raw.fileno() >= 0:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.transport.abort()
-
-
 async def _exception(stream: "Stream", fault: Fault) -> None:
     name = fault.exception or "InternalFailureException"
     message = MESSAGES.get(name, name) if fault.message is None else fault.message
     payload = json.dumps({"Message": message}) if fault.payload is None else fault.payload
     await stream.socket.send(events.exception_event(name, payload.encode()))
-    await stream.socket.close()
+    await close(stream.socket)
     raise StreamBroken
 
 
@@ -97,7 +89,7 @@ async def _partials_only(stream: "Stream", fault: Fault) -> None:
 
 
 async def _close(stream: "Stream", fault: Fault) -> None:
-    await stream.socket.close(fault.code)
+    await close(stream.socket, fault.code)
     raise StreamBroken
 
 

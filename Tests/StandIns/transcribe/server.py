@@ -12,8 +12,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from . import breakage
 from .blocks import BlockRecogniser
+from .connections import abort, close
 from .errors import BadRequest, ServiceException
 from .events import exception_event
 from .faults import REFUSALS, Fault, Faults
@@ -117,7 +117,7 @@ class StandIn:
             await asyncio.wait({connection.connection_lost_waiter}, timeout=fault.lasts)
             if not connection.connection_lost_waiter.done():
                 return
-        breakage.abort(connection)
+        abort(connection)
         connection.report.ended = f"fault {fault.action}"
 
     def _add_headers(self, connection: ServerConnection, request: Request, response: Response) -> None:
@@ -138,7 +138,7 @@ class StandIn:
             report.ended = str(problem)
             payload = json.dumps({"Message": problem.message}).encode()
             await connection.send(exception_event(problem.type, payload))
-            await connection.close()
+            await close(connection)
             return
         self._streams.add(stream)
         try:
@@ -188,7 +188,7 @@ class StandIn:
         for stream in self._streams:
             stream.interrupt(ServiceException("InternalFailureException", "The stand-in was reset"))
         for connection in list(self._connections):
-            breakage.abort(connection)
+            abort(connection)
 
 
 def _refusal(refused: Refused) -> Response:

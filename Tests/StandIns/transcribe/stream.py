@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from . import breakage, events
 from .clock import Clock
+from .connections import close
 from .errors import BadRequest, IdleTooLong, ServiceException
 from .faults import Faults
 from .hearing import Ears, Heard
@@ -104,7 +105,7 @@ class Stream:
         await hearing
         self._raise_if_interrupted()
         await self._stay_while_muted()
-        await self.socket.close()
+        await close(self.socket)
         self._report.ended = "end of stream"
 
     async def _next_frame(self) -> bytes | str:
@@ -123,6 +124,8 @@ class Stream:
                     raise IdleTooLong(self._settings.idle_seconds)
         finally:
             receiving.cancel()
+            # Whoever reads next must be the only one.
+            await asyncio.wait({receiving})
 
     def _audio(self, frame: bytes | str) -> bytes:
         """The audio in a frame; nothing if it ends the stream."""
@@ -193,7 +196,7 @@ class Stream:
             await self._unheard.join()
             payload = json.dumps({"Message": problem.message}).encode()
             await self.socket.send(events.exception_event(problem.type, payload))
-            await self.socket.close()
+            await close(self.socket)
         except ConnectionClosed:
             pass
 
