@@ -1,8 +1,9 @@
 """Amazon Transcribe Streaming played by Tests/StandIns/transcribe: a process of our own on 127.0.0.1, and its orders.
 
-`StandIns.transcribe.faults.Fault` and `StandIns.transcribe.settings.Settings` say what `fault` and `change` may be given.
+What `fault` and `change` may be given is said by `Fault` and `Settings` in StandIns.transcribe.
 """
 
+import ipaddress
 import json
 import select
 import signal
@@ -19,15 +20,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from aws_emulators import REGION, AccessKey, aws_environment, environment_without_aws
-from places import PROJECT
+from places import PROJECT, STAND_INS
 from processes import wait_until
+from server import free_port
 
 TESTS = PROJECT / "Tests"
 # Outside of pytest nothing else leads there.
 if str(TESTS) not in sys.path:
     sys.path.append(str(TESTS))
 
-# noqa: E402 - for those who import this module.
+# For those who import this module.
 from StandIns.transcribe.blocks import indexed_audio, indexed_words  # noqa: E402, F401
 from StandIns.transcribe.hearing import interleaved  # noqa: E402, F401
 
@@ -47,6 +49,8 @@ class TranscribeStandIn:
         self.region = region
         self.settings = {"region": region, **settings}
         self.certificate = certificate
+        # In `url`; it listens on 127.0.0.1 alone.
+        self.host = certificate.names[0] if certificate else "127.0.0.1"
         self.port = 0
         self.control_port = 0
         self.subprocess: subprocess.Popen | None = None
@@ -120,7 +124,7 @@ class TranscribeStandIn:
     @property
     def url(self) -> str:
         """As the product's setting has it: http means ws, https means wss."""
-        return f"https://localhost:{self.port}" if self.certificate else f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://{self.host}:{self.port}"
 
     def environment(self, key: AccessKey = KEY) -> dict[str, str]:
         """Settings with which the product finds this stand-in and is known to it."""
@@ -181,6 +185,48 @@ class TranscribeStandIn:
         return answer.json()
 
 
+class TranscribeLoad:
+    """Tests/StandIns/transcribe_load.c at work: it only frames and counts, and answers so often per second of audio."""
+
+    def __init__(self, partial_ms: int = 500, final_ms: int = 5000, bytes_per_second: int = 32_000):
+        self.port = free_port()
+        self.subprocess = subprocess.Popen(
+            [STAND_INS / "transcribe_load", *map(str, (self.port, partial_ms, final_ms, bytes_per_second))],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self.subprocess.stdout.readline()
+        assert line == "listening\n", f"transcribe_load has not started: {line!r}"
+
+    @property
+    def pid(self) -> int:
+        return self.subprocess.pid
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def counters(self) -> dict[str, int]:
+        """All since its start: opened, open, frames, bytes, audio_bytes, partials, finals, ended, invalid, unsent."""
+        self.subprocess.send_signal(signal.SIGUSR1)
+        return json.loads(self.subprocess.stdout.readline())
+
+    def stop(self) -> dict[str, int]:
+        """Ends it; the counters are its last."""
+        self.subprocess.send_signal(signal.SIGTERM)
+        self.subprocess.wait(STOP_SECONDS)
+        with self.subprocess.stdout as output:
+            return json.loads(output.readlines()[-1])
+
+    def __enter__(self) -> "TranscribeLoad":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.subprocess.poll() is None:
+            self.stop()
+
+
 def words_of(results: list[dict]) -> list[str]:
     """The words in the service's results, one after the other, without punctuation."""
     return [item["Content"] for item in items_of(results)]
@@ -192,9 +238,10 @@ def items_of(results: list[dict]) -> list[dict]:
 
 
 class Certificate:
-    """A certificate for these names, signed by an authority of its own; `authority`, `chain` and `key` are PEM files."""
+    """For these names or addresses, signed by an authority of its own; `authority`, `chain` and `key` are PEM files."""
 
     def __init__(self, folder: Path, *names: str, expired: bool = False):
+        self.names = names
         self.authority, self.chain, self.key = (folder / f"{names[0]}-{part}.pem" for part in ("ca", "cert", "key"))
         root_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "An authority of these tests")])
@@ -203,7 +250,7 @@ class Certificate:
         root = _unsigned(root_name, root_name, root_key, expired=False).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
-        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        alternatives = x509.SubjectAlternativeName(list(map(_general_name, names)))
         leaf = _unsigned(leaf_name, root_name, leaf_key, expired).add_extension(alternatives, critical=False)
         root, leaf = root.sign(root_key, hashes.SHA256()), leaf.sign(root_key, hashes.SHA256())
         self.authority.write_bytes(root.public_bytes(serialization.Encoding.PEM))
@@ -213,6 +260,13 @@ class Certificate:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _unsigned(subject: x509.Name, issuer: x509.Name, key, expired: bool) -> x509.CertificateBuilder:
