@@ -23,7 +23,9 @@ from StandIns.transcribe.presign import PATH, Presigned
 DEFAULTS = {"language-code": "en-US", "media-encoding": "pcm", "sample-rate": "16000"}
 
 
-def presigned_url(endpoint: str, parameters: dict, key: AccessKey = KEY, region: str = REGION, expires: int = 60) -> str:
+def presigned_url(
+    endpoint: str, parameters: dict, key: AccessKey = KEY, region: str = REGION, expires: int = 60
+) -> str:
     """ws:// or wss://, for an endpoint that begins with http:// or https://."""
     request = AWSRequest(method="GET", url=f"{endpoint}{PATH}?{urlencode(parameters)}")
     SigV4QueryAuth(Credentials(key.id, key.secret, key.token), "transcribe", region, expires=expires).add_auth(request)

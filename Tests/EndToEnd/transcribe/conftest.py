@@ -1,4 +1,4 @@
-"""Amazon Transcribe for the tests of this folder: stand-ins that tests share and that forget everything between them."""
+"""Stand-ins of Amazon Transcribe that the tests of this folder share, and that forget everything between them."""
 
 import pytest
 

@@ -84,7 +84,7 @@ def test_refuses_all_handshakes_for_a_time(patient_stand_in):
             assert error.response.status_code == 503
             refusals += 1
             time.sleep(0.05)
-    assert time.monotonic() - ordered >= 1.0 and refusals >= 2
+    assert time.monotonic() - ordered >= 1.0 and refusals >= 1
     assert client.close_code == 1000
 
 
@@ -156,7 +156,7 @@ def test_sends_an_exception_on_every_stream_for_a_time(patient_stand_in):
     while (client := streamed(patient_stand_in)).seen.exceptions:
         failures += 1
         time.sleep(0.05)
-    assert time.monotonic() - ordered >= 1.0 and failures >= 2
+    assert time.monotonic() - ordered >= 1.0 and failures >= 1
     assert words_of(client.seen.finals) == indexed_words(5.0)
 
 
@@ -288,7 +288,7 @@ def test_reads_but_never_answers(patient_stand_in):
 
 
 def test_answers_again_after_a_while(patient_stand_in):
-    patient_stand_in.fault("mute", at=4.0, lasts=0.5)
+    patient_stand_in.fault("mute", at=4.0, lasts=1.5)
     client = streamed(patient_stand_in)
     assert client.close_code == 1000 and client.seen.finals == []
 

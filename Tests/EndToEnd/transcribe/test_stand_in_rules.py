@@ -1,18 +1,22 @@
 """The stand-in of Amazon Transcribe refuses what the service refuses."""
 
 import asyncio
-import ssl
-import time
 import zlib
+from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from aws_emulators import AccessKey
+from aws_emulators import REGION, AccessKey
 from StandIns.transcribe import events
-from transcribe import KEY, TEMPORARY_KEY, Certificate, indexed_audio, indexed_words, words_of
+from StandIns.transcribe.errors import BadRequest
+from StandIns.transcribe.parameters import stream_parameters
+from StandIns.transcribe.presign import Refused, verify
+from StandIns.transcribe.rules import AudioMeter
+from StandIns.transcribe.settings import Settings
+from transcribe import KEY, TEMPORARY_KEY, indexed_audio, indexed_words, words_of
 from transcribe_client import DEFAULTS, TranscribeClient, chunks_of, presigned_url
 
 SECOND = 32_000
@@ -119,10 +123,16 @@ def test_refuses_a_url_that_is_not_for_seconds(stand_in, expires):
     assert refusal(presigned_url(stand_in.url, DEFAULTS, expires=expires)) == (403, "InvalidSignatureException")
 
 
-def test_refuses_a_url_that_has_expired(stand_in):
-    url = presigned_url(stand_in.url, DEFAULTS, expires=1)
-    time.sleep(2.1)
-    assert refusal(url) == (403, "InvalidSignatureException")
+@pytest.mark.parametrize("seconds, problem", [(-301, "not yet current"), (-290, None), (59, None), (62, "expired")])
+def test_knows_how_long_a_url_lasts(seconds, problem):
+    host = "127.0.0.1:8443"
+    url = presigned_url(f"http://{host}", DEFAULTS, expires=60)
+    then = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(seconds=seconds)
+    try:
+        verify(url.removeprefix(f"ws://{host}"), host, (KEY,), REGION, then)
+        assert problem is None
+    except Refused as refused:
+        assert refused.error_type == "InvalidSignatureException" and problem in refused.message
 
 
 def test_takes_values_that_need_escaping(stand_in):
@@ -228,7 +238,7 @@ def test_takes_audio_in_real_time(stand_in):
     stand_in.change(speed=20, lead_seconds=1.5)
     words = words_of(finals(stand_in, indexed_audio(12.0), pace=0.1, speed=20))
     assert words == indexed_words(12.0)
-    assert 0 < stand_in.stream(1)["max_lead"] <= 1.5
+    assert stand_in.stream(1)["max_lead"] <= 1.5
 
 
 def test_refuses_audio_faster_than_real_time(stand_in):
@@ -238,10 +248,25 @@ def test_refuses_audio_faster_than_real_time(stand_in):
     assert 5.0 < stand_in.ended_stream()["max_lead"] < 6.0
 
 
-def test_allows_another_pace(stand_in):
-    stand_in.change(lead_seconds=2.0, pace_rate=2.0, speed=10)
-    assert finals(stand_in, indexed_audio(12.0), pace=0.1, speed=20)
-    assert 3.0 < stand_in.stream(1)["max_lead"]
+@pytest.mark.parametrize("interval, is_allowed", [(0.05, True), (0.045, False)])
+def test_allows_another_pace(interval, is_allowed):
+    meter = AudioMeter(stream_parameters(DEFAULTS), Settings(lead_seconds=2.0, pace_rate=2.0))
+    chunk = bytes(SECOND // 10)
+    try:
+        for index in range(600):
+            meter.audio_received(chunk, index * interval)
+        assert is_allowed
+    except BadRequest:
+        assert not is_allowed
+    assert meter.max_lead == pytest.approx(meter.seconds - meter.last_at)
+
+
+def test_measures_bursts_without_saving_up_credit():
+    meter = AudioMeter(stream_parameters(DEFAULTS), Settings())
+    second = bytes(SECOND)
+    for now in (10.0, 10.0, 10.5):
+        meter.audio_received(second, now)
+    assert (meter.max_lead, meter.max_burst) == (0.0, 2.5)
 
 
 def test_only_measures_the_pace_if_told_so(patient_stand_in):
@@ -356,60 +381,3 @@ def test_limits_how_many_streams_there_are(stand_in):
             assert not (await first.stream(indexed_audio(0.5))).exceptions
 
     asyncio.run(talk())
-
-
-# The process
-
-
-def test_ends_at_once_when_asked_to(own_stand_in):
-    stand_in = own_stand_in(mode="words")
-    stand_in.fault("stall", stream=1)
-    stand_in.fault("hang", stream=2)
-    stand_in.fault("mute", stream=3)
-
-    async def talk():
-        async with TranscribeClient(stand_in.url) as stalled:
-            hanging = asyncio.create_task(TranscribeClient(stand_in.url).__aenter__())
-            while len(await asyncio.to_thread(stand_in.streams)) < 2:
-                await asyncio.sleep(0.01)
-            async with TranscribeClient(stand_in.url) as muted:
-                await muted.send(VALID)
-                assert await asyncio.to_thread(stand_in.stop) == 0
-                await asyncio.gather(stalled.closed(), muted.closed())
-                with pytest.raises(Exception):
-                    await hanging
-
-    asyncio.run(talk())
-    port = stand_in.port
-    stand_in.start()
-    assert stand_in.port == port and stand_in.streams() == []
-    assert "Traceback" not in stand_in.log()
-
-
-def test_speaks_tls_with_the_certificate_it_is_given(own_stand_in, tmp_path):
-    right = Certificate(tmp_path, "localhost")
-    stand_in = own_stand_in(certificate=right)
-
-    async def talk(authority):
-        context = ssl.create_default_context(cafile=str(authority))
-        async with TranscribeClient(stand_in.url, ssl=context) as client:
-            return words_of((await client.stream(indexed_audio(1.0))).finals)
-
-    assert asyncio.run(talk(right.authority)) == indexed_words(1.0)
-    with pytest.raises(ssl.SSLCertVerificationError):
-        asyncio.run(talk(Certificate(tmp_path, "elsewhere.example").authority))
-
-
-@pytest.mark.parametrize("wrong", ["name", "expired"])
-def test_can_have_a_certificate_that_is_wrong(own_stand_in, tmp_path, wrong):
-    names = ["elsewhere.example"] if wrong == "name" else ["localhost"]
-    certificate = Certificate(tmp_path, *names, expired=wrong == "expired")
-    stand_in = own_stand_in(certificate=certificate)
-
-    async def talk():
-        context = ssl.create_default_context(cafile=str(certificate.authority))
-        async with TranscribeClient(stand_in.url, ssl=context):
-            raise AssertionError("accepted")
-
-    with pytest.raises(ssl.SSLCertVerificationError, match="mismatch" if wrong == "name" else "expired"):
-        asyncio.run(talk())

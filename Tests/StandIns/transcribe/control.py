@@ -31,6 +31,8 @@ class Control:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body in one segment: apart, the second waits 40 ms for the client's delayed acknowledgement.
+            wbufsize = -1
 
             def handle_any(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))

@@ -25,12 +25,12 @@ class StreamReport:
     partials: int = 0
     last_partial: dict | None = None
     faults: list[str] = field(default_factory=list)
-    # Why the stream ended; None while it lives.
+    # Why the stream or its handshake ended; None while it lives. Nothing of the report changes after it.
     ended: str | None = None
     # Of the stand-in itself, should it have one.
     error: str | None = None
     meter: AudioMeter | None = None
-    # On the accelerated clock, from the handshake to the end.
+    # On the accelerated clock, from the handshake to the end; None if no stream came of it.
     seconds: float | None = None
 
     def public(self) -> dict:

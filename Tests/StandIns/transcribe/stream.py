@@ -80,16 +80,19 @@ class Stream:
         hearing = asyncio.create_task(self._hear())
         try:
             await self._converse(hearing)
+            reason = "end of stream"
         except ServiceException as problem:
-            self._report.ended = str(problem)
             await self._refuse(problem)
+            reason = str(problem)
         except breakage.StreamBroken:
-            self._report.ended = f"fault {self._report.faults[-1]}"
+            reason = f"fault {self._report.faults[-1]}"
         except ConnectionClosed:
-            self._report.ended = f"client closed {self.socket.close_code}"
+            reason = f"client closed {self.socket.close_code}"
         finally:
             self._report.seconds = self.now()
             await self._stop_hearing(hearing)
+        # Last, because a report that has it changes no more.
+        self._report.ended = reason
 
     # What comes
 
@@ -106,7 +109,6 @@ class Stream:
         self._raise_if_interrupted()
         await self._stay_while_muted()
         await close(self.socket)
-        self._report.ended = "end of stream"
 
     async def _next_frame(self) -> bytes | str:
         receiving = asyncio.create_task(self.socket.recv())
