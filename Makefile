@@ -79,11 +79,11 @@ sdks: venv
 	@for version in $(SDK_VERSIONS); do \
 		.ci/make-venv .venvs/deepgram-sdk-$$version Tests/Clients/requirements-$$version.txt; done
 
-stand-ins: $(addprefix .build/stand-ins/,sink load sessions dynamodb counter.so)
+stand-ins: $(addprefix .build/stand-ins/,sink load sessions dynamodb transcribe_load counter.so)
 
 .build/stand-ins/%: Tests/StandIns/%.c | test-packages
 	@mkdir -p $(@D)
-	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $< $(if $(filter sink,$*),-lwebsockets -luv)
+	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -o $@ $< $(if $(filter sink transcribe_load,$*),-lwebsockets -luv)
 
 .build/stand-ins/%.so: Tests/StandIns/%.c | test-packages
 	@mkdir -p $(@D)
