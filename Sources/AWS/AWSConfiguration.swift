@@ -8,12 +8,15 @@ public struct AWSServiceName: Sendable, Equatable {
     public var host: String
     /// As settings know it: `AWS_ENDPOINT_URL_<it, in capitals>`.
     public var setting: String
+    /// Of AWS's own hosts; nil is the scheme's.
+    public var port: Int?
 
     /// A service.
-    public init(signing: String, host: String, setting: String) {
+    public init(signing: String, host: String, setting: String, port: Int? = nil) {
         self.signing = signing
         self.host = host
         self.setting = setting
+        self.port = port
     }
 
     /// Amazon DynamoDB.
@@ -22,6 +25,11 @@ public struct AWSServiceName: Sendable, Equatable {
     public static let s3 = AWSServiceName(signing: "s3", host: "s3", setting: "s3")
     /// AWS Security Token Service.
     public static let sts = AWSServiceName(signing: "sts", host: "sts", setting: "sts")
+    /// Amazon Transcribe's streams over WebSocket, which have a port of their own.
+    ///
+    /// Source: https://docs.aws.amazon.com/transcribe/latest/dg/streaming-websocket.html
+    public static let transcribeStreaming = AWSServiceName(
+        signing: "transcribe", host: "transcribestreaming", setting: "transcribe_streaming", port: 8443)
 }
 
 /// The settings that all of AWS's tools share, from variables and from the profile they choose.
@@ -101,11 +109,12 @@ public struct AWSConfiguration: Sendable {
         let region = try region()
         let partition = AWSPartition.of(region)
         let name = service.host + (usesFIPS ? "-fips" : "")
+        let port = service.port.map { ":\($0)" } ?? ""
         switch (service, usesDualStack) {
         // S3 had its dual-stack hosts before there was a domain for them.
         case (.s3, true): return "https://\(name).dualstack.\(region).\(partition.suffix)"
-        case (_, true): return "https://\(name).\(region).\(partition.dualStackSuffix)"
-        case (_, false): return "https://\(name).\(region).\(partition.suffix)"
+        case (_, true): return "https://\(name).\(region).\(partition.dualStackSuffix)\(port)"
+        case (_, false): return "https://\(name).\(region).\(partition.suffix)\(port)"
         }
     }
 

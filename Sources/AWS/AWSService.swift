@@ -140,6 +140,13 @@ public final class AWSService: AWSCaller {
         return signer(current, at: clock.now).presign(request, expiringAfter: lifetime)
     }
 
+    /// What signs with the credentials and at the time of the moment: for who needs more of a signature than `presign` gives.
+    ///
+    /// - Throws: `AWSError` without credentials, or `CancellationError`.
+    public func currentSigner() async throws -> SigV4 {
+        signer(try await currentCredentials(for: "signing"), at: clock.now)
+    }
+
     /// Also once more, without waiting, with new credentials if those it was signed with have ended, and with AWS's time if
     /// this machine's is wrong.
     public func call(_ request: AWSRequest) async throws -> TransferResponse {
