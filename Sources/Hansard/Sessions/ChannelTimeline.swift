@@ -89,6 +89,7 @@ struct ChannelTimeline: Sendable {
 
     mutating func partial(_ result: EngineResult, say: Say) {
         releaseHeld(say)
+        let result = result.inForm(punctuated: options.wantsPunctuation)
         heardThrough = max(heardThrough, result.through)
         hasInterimWords = !result.words.isEmpty
         wordGap.interim(result.words)
@@ -99,6 +100,7 @@ struct ChannelTimeline: Sendable {
 
     mutating func final(_ result: EngineResult, say: Say) {
         releaseHeld(say)
+        let result = result.inForm(punctuated: options.wantsPunctuation)
         guard pendingFinalizes > 0 else { return give(result, isFromFinalize: false, say) }
         heldFinal = result
         // They are in the final now: what the engine hears after it belongs to the acknowledgement.

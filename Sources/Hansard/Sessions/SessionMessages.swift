@@ -14,7 +14,7 @@ public struct SessionResult: Sendable, Equatable {
     public var isSpeechFinal: Bool
     /// The answer to one `Finalize`.
     public var isFromFinalize: Bool
-    /// May be empty.
+    /// In the form that the client asked for; may be empty.
     public var transcript: String
     /// In order of time.
     public var words: [Word]
@@ -32,7 +32,7 @@ public struct FinalResult: Sendable, Equatable, Codable {
     public var start: AudioTime
     /// Where its span ends.
     public var end: AudioTime
-    /// Not empty: a final without words is sent but not kept.
+    /// In the form that the client asked for. Not empty: a final without words is sent but not kept.
     public var transcript: String
     /// In order of time.
     public var words: [Word]

@@ -109,7 +109,7 @@ extension FinalResult {
 
 extension Word {
     enum CodingKeys: String, CodingKey {
-        case text = "word", start, end, confidence
+        case text = "word", start, end, confidence, punctuated = "punctuated_word", speaker, language
     }
 
     /// Reads the form that `encode` writes; times are seconds.
@@ -119,7 +119,10 @@ extension Word {
             text: try values.decode(String.self, forKey: .text),
             start: .seconds(try values.decode(Double.self, forKey: .start)),
             end: .seconds(try values.decode(Double.self, forKey: .end)),
-            confidence: try values.decodeIfPresent(Double.self, forKey: .confidence))
+            confidence: try values.decodeIfPresent(Double.self, forKey: .confidence),
+            punctuated: try values.decodeIfPresent(String.self, forKey: .punctuated),
+            speaker: try values.decodeIfPresent(Int.self, forKey: .speaker),
+            language: try values.decodeIfPresent(String.self, forKey: .language))
     }
 
     /// Times are written as seconds, rounded to the millisecond.
@@ -129,5 +132,8 @@ extension Word {
         try values.encode(start.seconds, forKey: .start)
         try values.encode(end.seconds, forKey: .end)
         try values.encodeIfPresent(confidence, forKey: .confidence)
+        try values.encodeIfPresent(punctuated, forKey: .punctuated)
+        try values.encodeIfPresent(speaker, forKey: .speaker)
+        try values.encodeIfPresent(language, forKey: .language)
     }
 }

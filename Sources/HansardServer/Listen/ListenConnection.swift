@@ -287,7 +287,7 @@ final class ListenConnection: WebSocketHandler {
         services.spool.append(records.began(audio))
         let (loop, myself) = (loop, myself)
         do {
-            stream = try reservation.open(audio: audio, language: records.options.language) { event in
+            stream = try reservation.open(records.request(audio)) { event in
                 if loop.isCurrent {
                     myself.value.engineSaid(event)
                 } else {

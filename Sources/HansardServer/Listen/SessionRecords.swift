@@ -27,6 +27,11 @@ struct SessionRecords {
         ConcurrencyLimit(sessions: caller.tenant.maxConcurrentSessions, version: caller.tenant.limitVersion)
     }
 
+    /// What the engine is asked for.
+    func request(_ audio: EngineAudio) -> EngineRequest {
+        EngineRequest(audio: audio, language: options.language, options: options)
+    }
+
     /// What the spool must know before the first final.
     func began(_ audio: EngineAudio) -> SpoolRecord {
         .began(
