@@ -20,6 +20,8 @@ public struct SessionResult: Sendable, Equatable {
     public var words: [Word]
     /// 0...1; nil if the engine does not say.
     public var confidence: Double?
+    /// Who spoke, if it is not the engine that the session began with.
+    public var spokenBy: EngineDescription?
 }
 
 /// A final as it is kept: in the spool before it is sent, in the transcript at the end.

@@ -11,6 +11,11 @@ public enum EngineEvent: Sendable, Equatable {
     case flushed(channel: Int)
     /// After `.backpressure`: there is room again.
     case capacity
+    /// What follows comes from this engine, not from the one that was opened.
+    case spokenBy(EngineDescription)
+    /// So much audio of this session has been sent to whoever bills for it, in all: it replaces what was said before and
+    /// never shrinks. An engine that never says so has used what it was sent.
+    case metered(AudioTime)
     /// After `finish`: everything has been given, the stream is over.
     case ended
     /// The stream is over, beyond the engine's own retries. The text is for the log.

@@ -6,6 +6,7 @@ import Hansard
 struct ListenMessages {
     let session: SessionID
     let startedAt: Date
+    /// Who speaks in a result that does not say.
     let engine: EngineDescription
     let options: SessionOptions
 
@@ -58,6 +59,7 @@ struct ListenMessages {
         }
         text.object("metadata") { text in
             text.field("request_id", session.description)
+            let engine = result.spokenBy ?? engine
             text.object("model_info") { text in
                 text.field("name", engine.modelName)
                 text.field("version", engine.modelVersion)

@@ -108,6 +108,15 @@ import Yams
         #expect(full["languages"] as? [String] == ["en", "de"])
     }
 
+    @Test func aResultSaysWhichEngineSpoke() throws {
+        var result = Self.result
+        let other = SyntheticEngine().description
+        result.spokenBy = other
+        let metadata = try #require(try message(.result(result))["metadata"] as? [String: Any])
+        #expect((metadata["model_info"] as? [String: Any])?["name"] as? String == "synthetic")
+        #expect(metadata["model_uuid"] as? String == other.modelUUID)
+    }
+
     @Test func extraIsEchoed() throws {
         var options = SessionOptions()
         options.extra = ["a\"": "b\\", "c": "", "\u{1}": "é"]

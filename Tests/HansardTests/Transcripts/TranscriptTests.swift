@@ -14,9 +14,9 @@ import Testing
         let document = try Self.document(Fixtures.transcript([Fixtures.final(0, "go", through: 1_500)]))
         #expect(
             document.keys.sorted() == [
-                "audio_ms", "channels", "complete", "ended_at", "engine", "ignored_parameters", "key_id", "language",
-                "model", "region", "results", "sample_rate", "schema", "session_id", "started_at", "state", "tags",
-                "tenant_id",
+                "audio_ms", "channels", "complete", "ended_at", "engine", "engine_ms", "ignored_parameters", "key_id",
+                "language", "model", "region", "results", "sample_rate", "schema", "session_id", "started_at", "state",
+                "tags", "tenant_id",
             ]
         )
         let result = try #require((document["results"] as? [[String: Any]])?.first)
@@ -44,6 +44,17 @@ import Testing
             Fixtures.final(1, "ten", channel: 1, from: 7, through: 3_999),
         ]
         let transcript = Fixtures.transcript(finals, channels: 2)
+        #expect(try JSONDecoder().decode(Transcript.self, from: JSONEncoder().encode(transcript)) == transcript)
+    }
+
+    @Test func engineTimeIsWhatWasAdmittedUnlessSaid() throws {
+        var transcript = Fixtures.transcript([])
+        #expect(transcript.engineMilliseconds == 60_000)
+        transcript.engineMilliseconds = 75_000
+        #expect(try Self.document(transcript)["engine_ms"] as? Int == 75_000)
+        // A document of before it was kept.
+        transcript.engineMilliseconds = nil
+        #expect(try Self.document(transcript)["engine_ms"] == nil)
         #expect(try JSONDecoder().decode(Transcript.self, from: JSONEncoder().encode(transcript)) == transcript)
     }
 
