@@ -261,7 +261,7 @@ final class ListenConnection: WebSocketHandler {
     }
 
     private func engineSaid(_ event: EngineEvent) {
-        if case .failed(let reason) = event { logger.error("the engine failed", metadata: ["error": "\(reason)"]) }
+        services.note(event, logger: logger)
         events.append(event)
         if !isRunning { run([]) }
     }
