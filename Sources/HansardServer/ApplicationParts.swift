@@ -145,7 +145,7 @@ struct Parts: Sendable {
 
     private static func loadEngines(_ settings: Settings, _ logger: Logger) async throws -> EngineRegistry {
         var engines: [String: any SpeechEngine] = ["synthetic": SyntheticEngine()]
-        if settings.engine == .pocketsphinx {
+        if settings.engine == .pocketsphinx || settings.fallbackEngine == .pocketsphinx {
             let cores = ProcessInfo.processInfo.activeProcessorCount
             let slots = settings.engineSlots ?? cores * PocketSphinxEngine.slotsPerCore
             logger.info("loading the local engine", metadata: ["slots": "\(slots)"])
@@ -153,7 +153,9 @@ struct Parts: Sendable {
                 logger.debug("a decoder is ready", metadata: ["ready": "\($0)", "slots": "\(slots)"])
             }
         }
-        return EngineRegistry(defaultEngine: settings.engine.rawValue, engines: engines)
+        return EngineRegistry(
+            defaultEngine: settings.engine.rawValue, fallbackEngine: settings.fallbackEngine?.rawValue,
+            engines: engines, logger: logger)
     }
 
     /// Tells the connection store of limits that change, until the task is cancelled.

@@ -36,6 +36,9 @@ import Testing
         (path: "Sources/HansardServer/Listen/ListenConnection.swift", name: "admit"),
         (path: "Sources/HansardServer/Engines/PocketSphinxEngine.swift", name: "send"),
         (path: "Sources/HansardServer/Engines/SyntheticEngine.swift", name: "send"),
+        (path: "Sources/Hansard/Speech/EngineSuccession.swift", name: "audioCame"),
+        (path: "Sources/HansardServer/Engines/FallbackEngine.swift", name: "send"),
+        (path: "Sources/HansardServer/Engines/FallbackEngine.swift", name: "perform"),
         (path: "Sources/Audio/AudioDecoder.swift", name: "decode"),
         (path: "Sources/LocalSpeech/RecognizerStream.swift", name: "send"),
     ]

@@ -83,6 +83,7 @@ struct SettingsTests {
         ("HANSARD_TRANSCRIPTS", "s3://bucket/prefix", "s3://bucket/prefix", "https://bucket/prefix"),
         ("HANSARD_TRANSCRIPT_STORE_WAIT", "250ms", "250ms", "61s"),
         ("HANSARD_ENGINE", "synthetic", "synthetic", "whisper"),
+        ("HANSARD_FALLBACK_ENGINE", "synthetic", "synthetic", "none"),
         ("HANSARD_ENGINE_SLOTS", "3", "3", "0"),
         ("HANSARD_MODEL_DIR", "/models", "/models", "http://models"),
         ("HANSARD_SECRET", secret, "***", "short"),
@@ -163,6 +164,12 @@ struct SettingsTests {
         #expect(settings.databaseURL == nil && settings.secrets.isEmpty && settings.handshakesPerAddress == nil)
         let given = ["HANSARD_HANDSHAKES_PER_ADDRESS": "3"]
         #expect(try Settings.load(environment: given, for: .development).settings.handshakesPerAddress == 3)
+    }
+
+    @Test func anEngineIsNotItsOwnFallback() {
+        let found = problems(["HANSARD_ENGINE": "synthetic", "HANSARD_FALLBACK_ENGINE": "synthetic"])
+        #expect(found.count == 1)
+        #expect(found.first?.hasPrefix("HANSARD_FALLBACK_ENGINE: is synthetic, the same as HANSARD_ENGINE") == true)
     }
 
     @Test func tlsNeedsBothFilesAndBothReadable() {

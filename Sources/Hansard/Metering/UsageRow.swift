@@ -22,6 +22,9 @@ public struct UsageRow: Sendable, Equatable, Codable {
     public var channels: Int
     /// floor(admitted frames x 1000 / sample rate).
     public var audioMilliseconds: Int64
+    /// Audio that the engine's owner is billed for. It may be more than was admitted, by what an engine bills at least and
+    /// by what it had to be told again.
+    public var engineMilliseconds: Int64
     /// From the handshake to the end of the connection.
     public var connectedMilliseconds: Int64
     /// When the session began.
@@ -30,10 +33,12 @@ public struct UsageRow: Sendable, Equatable, Codable {
     public var endedAt: Date
 
     /// A row as the session's owner or the spool describes it.
+    ///
+    /// - Parameter engineMilliseconds: nil if it is what was admitted.
     public init(
         session: SessionID, tenant: TenantID, key: KeyID, engine: String, model: String, language: String,
-        tags: [String], region: String, channels: Int, audioMilliseconds: Int64, connectedMilliseconds: Int64,
-        startedAt: Date, endedAt: Date
+        tags: [String], region: String, channels: Int, audioMilliseconds: Int64, engineMilliseconds: Int64? = nil,
+        connectedMilliseconds: Int64, startedAt: Date, endedAt: Date
     ) {
         self.session = session
         self.tenant = tenant
@@ -45,9 +50,30 @@ public struct UsageRow: Sendable, Equatable, Codable {
         self.region = region
         self.channels = channels
         self.audioMilliseconds = audioMilliseconds
+        self.engineMilliseconds = engineMilliseconds ?? audioMilliseconds
         self.connectedMilliseconds = connectedMilliseconds
         self.startedAt = startedAt
         self.endedAt = endedAt
+    }
+
+    /// Reads what `encode` writes, and what was written before engine time was kept.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            session: try values.decode(SessionID.self, forKey: .session),
+            tenant: try values.decode(TenantID.self, forKey: .tenant),
+            key: try values.decode(KeyID.self, forKey: .key),
+            engine: try values.decode(String.self, forKey: .engine),
+            model: try values.decode(String.self, forKey: .model),
+            language: try values.decode(String.self, forKey: .language),
+            tags: try values.decode([String].self, forKey: .tags),
+            region: try values.decode(String.self, forKey: .region),
+            channels: try values.decode(Int.self, forKey: .channels),
+            audioMilliseconds: try values.decode(Int64.self, forKey: .audioMilliseconds),
+            engineMilliseconds: try values.decodeIfPresent(Int64.self, forKey: .engineMilliseconds),
+            connectedMilliseconds: try values.decode(Int64.self, forKey: .connectedMilliseconds),
+            startedAt: try values.decode(Date.self, forKey: .startedAt),
+            endedAt: try values.decode(Date.self, forKey: .endedAt))
     }
 }
 

@@ -25,6 +25,8 @@ struct ChannelTimeline: Sendable {
     /// What the engine has listened to.
     private var heardThrough = AudioTime.zero
     private var hasInterimWords = false
+    /// The engine that speaks, if it is not the one that the session began with.
+    private var speaker: EngineDescription?
     /// Whether speech began, or words were given, since the last `speech_final`.
     private var hasOpenUtterance = false
     /// `Finalize` messages that the engine has not answered yet.
@@ -76,8 +78,9 @@ struct ChannelTimeline: Sendable {
                 // which nothing was said (a breath) is none.
                 guard hasOpenUtterance else { return }
                 let end = hasInterimWords ? finalizedThrough : max(heardThrough, finalizedThrough)
-                let mark = SessionResult.emptyFinal(
+                var mark = SessionResult.emptyFinal(
                     channel: channel, of: channels, at: finalizedThrough, through: end, isSpeechFinal: true)
+                mark.spokenBy = speaker
                 say(.send(.result(mark)))
                 hasOpenUtterance = false
                 finalizedThrough = end
@@ -89,6 +92,7 @@ struct ChannelTimeline: Sendable {
 
     mutating func partial(_ result: EngineResult, say: Say) {
         releaseHeld(say)
+        let result = result.inForm(punctuated: options.wantsPunctuation)
         heardThrough = max(heardThrough, result.through)
         hasInterimWords = !result.words.isEmpty
         wordGap.interim(result.words)
@@ -99,6 +103,7 @@ struct ChannelTimeline: Sendable {
 
     mutating func final(_ result: EngineResult, say: Say) {
         releaseHeld(say)
+        let result = result.inForm(punctuated: options.wantsPunctuation)
         guard pendingFinalizes > 0 else { return give(result, isFromFinalize: false, say) }
         heldFinal = result
         // They are in the final now: what the engine hears after it belongs to the acknowledgement.
@@ -109,6 +114,15 @@ struct ChannelTimeline: Sendable {
         heardThrough = max(heardThrough, through)
         guard heldFinal == nil, let end = wordGap.heard(through: heardThrough) else { return }
         say(.send(.utteranceEnd(channel: channel, channels: channels, lastWordEnd: end)))
+    }
+
+    /// Another engine speaks from now on: what its predecessor heard beyond its finals is heard again.
+    mutating func spokenBy(_ engine: EngineDescription, say: Say) {
+        releaseHeld(say)
+        hasInterimWords = false
+        heardThrough = finalizedThrough
+        wordGap.interim([])
+        speaker = engine
     }
 
     mutating func finalizeAsked() { pendingFinalizes += 1 }
@@ -180,7 +194,7 @@ struct ChannelTimeline: Sendable {
                     FinalResult(
                         sequence: 0, channel: channel, start: final.start, end: final.end,
                         transcript: final.transcript, words: final.words, confidence: final.confidence,
-                        isSpeechFinal: final.isSpeechFinal, engine: options.engine)))
+                        isSpeechFinal: final.isSpeechFinal, engine: speaker?.name ?? options.engine)))
         }
         if final.isSpeechFinal {
             hasOpenUtterance = false
@@ -188,6 +202,8 @@ struct ChannelTimeline: Sendable {
             hasOpenUtterance = true
         }
         finalizedThrough = final.end
+        var final = final
+        final.spokenBy = speaker
         say(.send(.result(final)))
     }
 
@@ -195,6 +211,6 @@ struct ChannelTimeline: Sendable {
         SessionResult(
             channel: channel, channels: channels, start: finalizedThrough, end: end, isFinal: isFinal,
             isSpeechFinal: false, isFromFinalize: false, transcript: result.transcript, words: result.words,
-            confidence: result.confidence)
+            confidence: result.confidence, spokenBy: speaker)
     }
 }

@@ -16,8 +16,11 @@ public struct Session: Sendable {
         public var pendingFinalizes = 16
         /// How long an engine may have no room, or leave a `Finalize` without its answer, before it counts as failed.
         public var enginePause = Duration.seconds(60)
-        /// How long an engine may take to give the rest after the last audio.
-        public var engineDrain = Duration.seconds(30)
+        /// How long an engine may say nothing while it gives the rest after the last audio. One that hears audio at its own
+        /// pace tells how far it has come.
+        public var engineSilence = Duration.seconds(30)
+        /// How long an engine may take for the rest in all.
+        public var engineDrain = Duration.seconds(300)
         /// The limits of the protocol and the design.
         public init() {}
     }
@@ -57,8 +60,8 @@ public struct Session: Sendable {
         case claiming
         /// Audio goes to the engine, results come back.
         case live
-        /// The engine gives the rest; `deadline` is the last moment for it.
-        case finishing(Ending, deadline: ContinuousClock.Instant)
+        /// The engine gives the rest. It was last heard of at `heard`, and `deadline` is the last moment for it.
+        case finishing(Ending, heard: ContinuousClock.Instant, deadline: ContinuousClock.Instant)
         /// The owner stores, records and releases.
         case settling(Ending)
         /// Nothing happens any more.
@@ -80,6 +83,8 @@ public struct Session: Sendable {
     private var lastHeard: ContinuousClock.Instant
     private var unknownMessages = 0
     private var isEngineOpen = false
+    private var speaker: EngineDescription?
+    private var metered: AudioTime?
     private var pauses: Pauses = []
     /// When time first passed while the client was held back.
     private var pausedAt: ContinuousClock.Instant?
@@ -102,6 +107,12 @@ public struct Session: Sendable {
     public var duration: AudioTime {
         audio.map { AudioTime(frames: frames, sampleRate: $0.sampleRate) } ?? .zero
     }
+
+    /// The audio that the engine's owner is billed for: what the engine says, or else what was admitted.
+    public var engineTime: AudioTime { metered ?? duration }
+
+    /// The name of the engine that listened: the first that spoke, or that will.
+    public var engine: String { finals.first?.engine ?? speaker?.name ?? options.engine }
 
     /// Whether the claim is not decided yet.
     public var isClaiming: Bool { phase == .claiming }
@@ -206,7 +217,7 @@ public struct Session: Sendable {
             phase = .ended
             return [.close(ending)]
         case .live where isEngineOpen:
-            phase = .finishing(ending, deadline: now + limits.engineDrain)
+            phase = .finishing(ending, heard: now, deadline: now + limits.engineDrain)
             return [.finishEngine]
         case .live:
             return settle(ending)
@@ -225,7 +236,7 @@ public struct Session: Sendable {
             return since.duration(to: now) >= limits.enginePause ? end(.engineFailed, now: now) : []
         case .live where now - lastHeard >= limits.idle:
             return end(.idle, now: now)
-        case .finishing(_, let deadline) where now >= deadline:
+        case .finishing(_, let heard, let deadline) where now >= min(deadline, heard + limits.engineSilence):
             return [.cancelEngine] + engineLost()
         default:
             return []
@@ -250,6 +261,9 @@ public struct Session: Sendable {
     /// The engine's stream said something.
     public mutating func engineSaid(_ event: EngineEvent, now: ContinuousClock.Instant) -> [Action] {
         guard isEngineOpen else { return [] }
+        if case .finishing(let ending, _, let deadline) = phase {
+            phase = .finishing(ending, heard: now, deadline: deadline)
+        }
         switch event {
         case .partial(let result):
             return onChannel(result.channel) { $0.partial(result, say: $1) }
@@ -264,6 +278,14 @@ public struct Session: Sendable {
         case .capacity:
             resume(.engine)
             return []
+        case .spokenBy(let engine):
+            speaker = engine
+            var actions: [Action] = []
+            for index in channels.indices { channels[index].spokenBy(engine, say: { actions.append($0) }) }
+            return numbered(actions)
+        case .metered(let time):
+            metered = max(metered ?? .zero, time)
+            return []
         case .ended:
             return engineEnded()
         case .failed:
@@ -277,14 +299,14 @@ public struct Session: Sendable {
         var actions: [Action] = []
         for index in channels.indices { channels[index].lost(say: { actions.append($0) }) }
         let finals = numbered(actions)
-        guard case .finishing(let ending, _) = phase, ending.state != .completed else {
+        guard case .finishing(let ending, _, _) = phase, ending.state != .completed else {
             return finals + settle(.engineFailed)
         }
         return finals + settle(ending)
     }
 
     private mutating func engineEnded() -> [Action] {
-        guard case .finishing(let ending, _) = phase else { return engineLost() }
+        guard case .finishing(let ending, _, _) = phase else { return engineLost() }
         isEngineOpen = false
         var actions: [Action] = []
         let duration = self.duration

@@ -14,12 +14,14 @@ public struct SessionResult: Sendable, Equatable {
     public var isSpeechFinal: Bool
     /// The answer to one `Finalize`.
     public var isFromFinalize: Bool
-    /// May be empty.
+    /// In the form that the client asked for; may be empty.
     public var transcript: String
     /// In order of time.
     public var words: [Word]
     /// 0...1; nil if the engine does not say.
     public var confidence: Double?
+    /// Who spoke, if it is not the engine that the session began with.
+    public var spokenBy: EngineDescription?
 }
 
 /// A final as it is kept: in the spool before it is sent, in the transcript at the end.
@@ -32,7 +34,7 @@ public struct FinalResult: Sendable, Equatable, Codable {
     public var start: AudioTime
     /// Where its span ends.
     public var end: AudioTime
-    /// Not empty: a final without words is sent but not kept.
+    /// In the form that the client asked for. Not empty: a final without words is sent but not kept.
     public var transcript: String
     /// In order of time.
     public var words: [Word]

@@ -32,8 +32,14 @@ public struct SessionOptions: Sendable, Equatable {
     public var utteranceEnd: AudioTime?
     /// Speech onsets are told.
     public var wantsSpeechStarted = false
-    /// Words are repeated as `punctuated_word`.
+    /// Text is given as it is written, and words also as `punctuated_word`.
     public var wantsPunctuation = false
+    /// Words say who spoke them.
+    public var wantsDiarization = false
+    /// What is taken out of the text before anyone sees it.
+    public var redactions: Set<Redaction> = []
+    /// Parameters that the engine reads itself, as they were given.
+    public var engineParameters: [ListenParameter] = []
     /// Labels for usage reports.
     public var tags: [String] = []
     /// Echoed in the metadata of results.
@@ -45,4 +51,7 @@ public struct SessionOptions: Sendable, Equatable {
 
     /// The defaults of the protocol.
     public init() {}
+
+    /// How many channels an engine must listen to apart. A WAV says how many it has only later: two are kept.
+    public var reservedChannels: Int { isMultichannel ? source.announcedChannels ?? 2 : 1 }
 }

@@ -46,6 +46,8 @@ public struct SessionStatus: Sendable, Equatable {
     public var endedAt: Date
     /// Audio admitted, in milliseconds.
     public var audioMilliseconds: Int64
+    /// Audio that the engine's owner is billed for, in milliseconds.
+    public var engineMilliseconds: Int64
     /// How many finals the transcript holds.
     public var finals: Int
     /// Where the transcript is, in the transcript store's own terms; nil until it is stored.
@@ -54,10 +56,12 @@ public struct SessionStatus: Sendable, Equatable {
     public var region: String
 
     /// A status as the session's owner or a store describes it.
+    ///
+    /// - Parameter engineMilliseconds: nil if it is what was admitted.
     public init(
         session: SessionID, tenant: TenantID, key: KeyID, state: SessionState, endState: SessionState, reason: String,
-        startedAt: Date, endedAt: Date, audioMilliseconds: Int64, finals: Int, transcriptLocation: String?,
-        region: String
+        startedAt: Date, endedAt: Date, audioMilliseconds: Int64, engineMilliseconds: Int64? = nil, finals: Int,
+        transcriptLocation: String?, region: String
     ) {
         self.session = session
         self.tenant = tenant
@@ -68,6 +72,7 @@ public struct SessionStatus: Sendable, Equatable {
         self.startedAt = startedAt
         self.endedAt = endedAt
         self.audioMilliseconds = audioMilliseconds
+        self.engineMilliseconds = engineMilliseconds ?? audioMilliseconds
         self.finals = finals
         self.transcriptLocation = transcriptLocation
         self.region = region

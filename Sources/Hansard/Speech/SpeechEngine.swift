@@ -1,48 +1,3 @@
-/// A recognised word.
-public struct Word: Sendable, Equatable, Codable {
-    /// Lower case, without punctuation.
-    public var text: String
-    /// Where it begins.
-    public var start: AudioTime
-    /// Where it ends.
-    public var end: AudioTime
-    /// 0...1; nil if the engine does not say, as for interim words.
-    public var confidence: Double?
-
-    /// A word as an engine heard it.
-    public init(text: String, start: AudioTime, end: AudioTime, confidence: Double? = nil) {
-        self.text = text
-        self.start = start
-        self.end = end
-        self.confidence = confidence
-    }
-}
-
-/// What an engine heard on one channel since its last final there.
-public struct EngineResult: Sendable, Equatable {
-    /// From 0; always 0 unless the stream is multichannel.
-    public var channel: Int
-    /// The audio up to here is accounted for by this result and those before it. Never beyond what was sent.
-    public var through: AudioTime
-    /// May be empty.
-    public var transcript: String
-    /// In order of time.
-    public var words: [Word]
-    /// 0...1 for a final, if the engine says.
-    public var confidence: Double?
-
-    /// A result as an engine gives it.
-    public init(
-        channel: Int = 0, through: AudioTime, transcript: String, words: [Word], confidence: Double? = nil
-    ) {
-        self.channel = channel
-        self.through = through
-        self.transcript = transcript
-        self.words = words
-        self.confidence = confidence
-    }
-}
-
 /// What an engine's stream tells its session. Events of one stream come one after the other, in this sense of order:
 /// a channel's finals tile its time line, a partial speaks of the time after the last final.
 public enum EngineEvent: Sendable, Equatable {
@@ -56,6 +11,11 @@ public enum EngineEvent: Sendable, Equatable {
     case flushed(channel: Int)
     /// After `.backpressure`: there is room again.
     case capacity
+    /// What follows comes from this engine, not from the one that was opened.
+    case spokenBy(EngineDescription)
+    /// So much audio of this session has been sent to whoever bills for it, in all: it replaces what was said before and
+    /// never shrinks. An engine that never says so has used what it was sent.
+    case metered(AudioTime)
     /// After `finish`: everything has been given, the stream is over.
     case ended
     /// The stream is over, beyond the engine's own retries. The text is for the log.
@@ -92,39 +52,23 @@ public struct EngineAudio: Sendable, Equatable {
     public var resultChannels: Int { isMultichannel ? channels : 1 }
 }
 
-/// What an engine is and what it can do.
-public struct EngineDescription: Sendable, Equatable {
-    /// The name in settings, transcripts and usage rows: `pocketsphinx`, `synthetic`, ...
-    public var name: String
-    /// `model_info.name` of its results.
-    public var modelName: String
-    /// `model_info.version` of its results.
-    public var modelVersion: String
-    /// `model_info.arch` of its results.
-    public var architecture: String
-    /// Language tags that it understands, lower case; a bare `en` stands for all its regions. Empty is any language.
-    public var languages: [String]
-    /// The most channels it listens to apart.
-    public var maxMultichannel: Int
+/// What a stream is asked to do.
+public struct EngineRequest: Sendable, Equatable {
+    /// What will be sent; its channels are at most those reserved.
+    public var audio: EngineAudio
+    /// One that the engine's description understands.
+    public var language: String
+    /// What the client asked for, of which the engine does what its features say.
+    public var options: SessionOptions
+    /// Another engine goes on if this one fails: better to fail soon than to try for long.
+    public var hasSubstitute: Bool
 
-    /// Describes an engine.
-    public init(
-        name: String, modelName: String, modelVersion: String, architecture: String, languages: [String],
-        maxMultichannel: Int
-    ) {
-        self.name = name
-        self.modelName = modelName
-        self.modelVersion = modelVersion
-        self.architecture = architecture
-        self.languages = languages
-        self.maxMultichannel = maxMultichannel
-    }
-
-    /// Whether `language` (a BCP 47 tag) is one that the engine understands: the tag itself, or its primary language.
-    public func understands(_ language: String) -> Bool {
-        let tag = language.lowercased()
-        let primary = tag.split(separator: "-").first.map(String.init) ?? tag
-        return languages.isEmpty || languages.contains(tag) || languages.contains(primary)
+    /// A request as a session's owner makes it.
+    public init(audio: EngineAudio, language: String, options: SessionOptions, hasSubstitute: Bool = false) {
+        self.audio = audio
+        self.language = language
+        self.options = options
+        self.hasSubstitute = hasSubstitute
     }
 }
 
@@ -139,8 +83,19 @@ public protocol SpeechEngine: Sendable {
     /// - Throws: `.unavailable` if it is full.
     func reserve(channels: Int) throws(HansardError) -> any EngineReservation
 
+    /// Keeps room for one session with these options, as `reserve(channels:)` does. Engines made of others choose by them;
+    /// any other engine is content with the number of channels, which is what it gets unless it says otherwise.
+    func reserve(for options: SessionOptions) throws(HansardError) -> any EngineReservation
+
     /// How many streams (or decoders, for a local engine) it can carry and carries now; nil capacity is no limit.
     var load: (capacity: Int?, inUse: Int) { get }
+}
+
+extension SpeechEngine {
+    /// See the requirement.
+    public func reserve(for options: SessionOptions) throws(HansardError) -> any EngineReservation {
+        try reserve(channels: options.reservedChannels)
+    }
 }
 
 /// Room for one stream. Either `open` or `release` ends it.
@@ -148,11 +103,12 @@ public protocol EngineReservation: Sendable {
     /// Begins the stream.
     ///
     /// - Parameters:
-    ///   - audio: what will be sent; its channels are at most those reserved.
-    ///   - language: one that the engine's description understands.
+    ///   - request: what the stream shall do.
     ///   - deliver: takes the stream's events one after the other; it may be called on any thread, `open`'s own included.
+    /// - Throws: `.unavailable` if the engine cannot be had now; `.invalid` if it does not take such audio, which no retry and
+    ///   no other engine would.
     func open(
-        audio: EngineAudio, language: String, deliver: @escaping @Sendable (EngineEvent) -> Void
+        _ request: EngineRequest, deliver: @escaping @Sendable (EngineEvent) -> Void
     ) throws(HansardError) -> any EngineStream
 
     /// Gives the room back unused. Harmless when repeated or after `open`.

@@ -79,8 +79,8 @@ public enum SpoolRecord: Sendable, Equatable, Codable {
     case began(SpooledSession)
     /// A final, written before it is sent.
     case final(SessionID, FinalResult)
-    /// A checkpoint of usage: audio milliseconds so far, cumulative, at a moment.
-    case usage(SessionID, audioMilliseconds: Int64, at: Date)
+    /// A checkpoint of usage: milliseconds so far, cumulative, at a moment. The engine's are nil if they are the same.
+    case usage(SessionID, audioMilliseconds: Int64, engineMilliseconds: Int64? = nil, at: Date)
     /// The session is over; the stores have not all been told.
     case ended(SessionID, SpooledEnd)
     /// Every store has what it needs: nothing of the session need be kept.
@@ -90,7 +90,8 @@ public enum SpoolRecord: Sendable, Equatable, Codable {
     public var session: SessionID {
         switch self {
         case .began(let session): session.session
-        case .final(let session, _), .usage(let session, _, _), .ended(let session, _), .settled(let session): session
+        case .final(let session, _), .usage(let session, _, _, _), .ended(let session, _), .settled(let session):
+            session
         }
     }
 }
@@ -149,6 +150,8 @@ public struct SpoolRecovery: Sendable {
         public var finals: [FinalResult] = []
         /// Its last checkpoint.
         public var audioMilliseconds: Int64 = 0
+        /// The engine's, of the same moment; nil if they are the same.
+        public var engineMilliseconds: Int64?
         /// The time of its last record that has one.
         public var lastSeen: Date
         /// Its end, if it got that far.
@@ -178,9 +181,12 @@ public struct SpoolRecovery: Sendable {
             // A gap is a write that failed; what was said after it counts all the same.
             guard let session = unsettled[id], final.sequence > session.finals.last?.sequence ?? -1 else { return }
             unsettled[id]?.finals.append(final)
-        case .usage(let id, let milliseconds, let date):
+        case .usage(let id, let milliseconds, let engineMilliseconds, let date):
             guard let session = unsettled[id] else { return }
             unsettled[id]?.audioMilliseconds = max(session.audioMilliseconds, milliseconds)
+            if let engineMilliseconds {
+                unsettled[id]?.engineMilliseconds = max(session.engineMilliseconds ?? 0, engineMilliseconds)
+            }
             unsettled[id]?.lastSeen = max(session.lastSeen, date)
         case .ended(let id, let end):
             unsettled[id]?.end = end
@@ -197,22 +203,26 @@ extension SpoolRecovery.Unsettled {
         if let end { return end }
         // Finals end within admitted audio, and are fresher than the last checkpoint.
         let heard = max(audioMilliseconds, finals.map(\.end.milliseconds).max() ?? 0)
+        let engine = finals.first?.engine ?? began.engine
+        // What was heard after the checkpoint went to the engine as well.
+        let engineMilliseconds = engineMilliseconds.map { $0 + heard - audioMilliseconds }
         let usage = UsageRow(
-            session: began.session, tenant: began.tenant, key: began.key, engine: began.engine, model: began.model,
+            session: began.session, tenant: began.tenant, key: began.key, engine: engine, model: began.model,
             language: began.language, tags: began.tags, region: began.region, channels: began.channels,
-            audioMilliseconds: heard,
+            audioMilliseconds: heard, engineMilliseconds: engineMilliseconds,
             connectedMilliseconds: max(0, Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000)),
             startedAt: began.startedAt, endedAt: lastSeen)
         var options = SessionOptions()
         options.model = began.model
         options.language = began.language
-        options.engine = began.engine
+        options.engine = engine
         options.tags = began.tags
         options.ignoredParameters = began.ignoredParameters
         let transcript = Transcript(
             session: began.session, tenant: began.tenant, key: began.key, startedAt: began.startedAt, endedAt: lastSeen,
-            state: .interrupted, audioMilliseconds: heard, sampleRate: began.sampleRate, channels: began.channels,
-            options: options, region: began.region, results: finals)
+            state: .interrupted, audioMilliseconds: heard, engineMilliseconds: engineMilliseconds,
+            sampleRate: began.sampleRate, channels: began.channels, options: options, region: began.region,
+            results: finals)
         return SpooledEnd(transcript: transcript, usage: usage, state: .interrupted, reason: "the node ended")
     }
 }

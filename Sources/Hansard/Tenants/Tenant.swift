@@ -22,13 +22,15 @@ public struct Tenant: Sendable, Equatable {
     public var limitVersion: Int64
     /// The engine that its sessions use; nil is the server's default.
     public var defaultEngine: String?
+    /// The engine that goes on when that one fails; nil is the server's own. The same as the first is none.
+    public var fallbackEngine: String?
     /// When it was created.
     public var createdAt: Date
 
     /// A tenant as a store or a test describes it.
     public init(
         id: TenantID, name: String, status: Status = .active, maxConcurrentSessions: Int? = nil,
-        limitVersion: Int64 = 1, defaultEngine: String? = nil, createdAt: Date
+        limitVersion: Int64 = 1, defaultEngine: String? = nil, fallbackEngine: String? = nil, createdAt: Date
     ) {
         self.id = id
         self.name = name
@@ -36,6 +38,7 @@ public struct Tenant: Sendable, Equatable {
         self.maxConcurrentSessions = maxConcurrentSessions
         self.limitVersion = limitVersion
         self.defaultEngine = defaultEngine
+        self.fallbackEngine = fallbackEngine
         self.createdAt = createdAt
     }
 }

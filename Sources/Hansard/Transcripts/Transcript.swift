@@ -20,6 +20,8 @@ public struct Transcript: Sendable, Equatable, Codable {
     public var state: SessionState
     /// Audio admitted: floor(frames x 1000 / sample rate).
     public var audioMilliseconds: Int64
+    /// Audio that the engine's owner is billed for, in milliseconds; nil in documents that do not say.
+    public var engineMilliseconds: Int64?
     /// Frames per second.
     public var sampleRate: Int
     /// Channels of the audio.
@@ -40,10 +42,12 @@ public struct Transcript: Sendable, Equatable, Codable {
     public var results: [FinalResult]
 
     /// A transcript as a session's owner or the spool describes it.
+    ///
+    /// - Parameter engineMilliseconds: nil if it is what was admitted.
     public init(
         session: SessionID, tenant: TenantID, key: KeyID, startedAt: Date, endedAt: Date, state: SessionState,
-        audioMilliseconds: Int64, sampleRate: Int, channels: Int, options: SessionOptions, region: String,
-        results: [FinalResult]
+        audioMilliseconds: Int64, engineMilliseconds: Int64? = nil, sampleRate: Int, channels: Int,
+        options: SessionOptions, region: String, results: [FinalResult]
     ) {
         self.session = session
         self.tenant = tenant
@@ -53,6 +57,7 @@ public struct Transcript: Sendable, Equatable, Codable {
         self.isComplete = state == .completed
         self.state = state
         self.audioMilliseconds = audioMilliseconds
+        self.engineMilliseconds = engineMilliseconds ?? audioMilliseconds
         self.sampleRate = sampleRate
         self.channels = channels
         self.model = options.model
@@ -67,6 +72,7 @@ public struct Transcript: Sendable, Equatable, Codable {
     enum CodingKeys: String, CodingKey {
         case schema, session = "session_id", tenant = "tenant_id", key = "key_id", startedAt = "started_at"
         case endedAt = "ended_at", isComplete = "complete", state, audioMilliseconds = "audio_ms"
+        case engineMilliseconds = "engine_ms"
         case sampleRate = "sample_rate", channels, model, language, engine, tags
         case ignoredParameters = "ignored_parameters", region, results
     }
@@ -109,7 +115,7 @@ extension FinalResult {
 
 extension Word {
     enum CodingKeys: String, CodingKey {
-        case text = "word", start, end, confidence
+        case text = "word", start, end, confidence, punctuated = "punctuated_word", speaker, language
     }
 
     /// Reads the form that `encode` writes; times are seconds.
@@ -119,7 +125,10 @@ extension Word {
             text: try values.decode(String.self, forKey: .text),
             start: .seconds(try values.decode(Double.self, forKey: .start)),
             end: .seconds(try values.decode(Double.self, forKey: .end)),
-            confidence: try values.decodeIfPresent(Double.self, forKey: .confidence))
+            confidence: try values.decodeIfPresent(Double.self, forKey: .confidence),
+            punctuated: try values.decodeIfPresent(String.self, forKey: .punctuated),
+            speaker: try values.decodeIfPresent(Int.self, forKey: .speaker),
+            language: try values.decodeIfPresent(String.self, forKey: .language))
     }
 
     /// Times are written as seconds, rounded to the millisecond.
@@ -129,5 +138,8 @@ extension Word {
         try values.encode(start.seconds, forKey: .start)
         try values.encode(end.seconds, forKey: .end)
         try values.encodeIfPresent(confidence, forKey: .confidence)
+        try values.encodeIfPresent(punctuated, forKey: .punctuated)
+        try values.encodeIfPresent(speaker, forKey: .speaker)
+        try values.encodeIfPresent(language, forKey: .language)
     }
 }

@@ -30,28 +30,51 @@ struct Cue: Equatable {
     var end: AudioTime
     var text: String
     var channel: Int
+    var speaker: Int?
 }
 
 extension Transcript {
-    /// The text alone. With several channels each line begins with its channel.
+    /// The text alone. With several channels each line begins with its channel; where the engine told speakers apart, with
+    /// who spoke, and each turn has a line.
     public var plainText: String {
-        results.map { (channelCount > 1 ? "[\($0.channel)] " : "") + Self.line($0.transcript) + "\n" }.joined()
+        results.map { result in
+            turns(of: result).map { label(channel: result.channel, speaker: $0.speaker) + $0.text + "\n" }.joined()
+        }.joined()
+    }
+
+    /// What each speaker said in a final; as one turn if the engine told none apart.
+    private func turns(of result: FinalResult) -> [(speaker: Int?, text: String)] {
+        guard result.words.contains(where: { $0.speaker != nil }) else {
+            return [(nil, Self.line(result.transcript))]
+        }
+        var turns: [(speaker: Int?, text: String)] = []
+        for word in result.words {
+            if let last = turns.last, last.speaker == word.speaker {
+                turns[turns.count - 1].text += " " + Self.line(word.written)
+            } else {
+                turns.append((word.speaker, Self.line(word.written)))
+            }
+        }
+        return turns
     }
 
     /// SubRip: numbered cues with `,` before the milliseconds.
     public var subRip: String {
         cues.enumerated().map { number, cue in
-            "\(number + 1)\n\(Self.clock(cue.start, ",")) --> \(Self.clock(cue.end, ","))\n\(label(cue))\(cue.text)\n\n"
+            "\(number + 1)\n\(Self.clock(cue.start, ",")) --> \(Self.clock(cue.end, ","))\n"
+                + "\(label(channel: cue.channel, speaker: cue.speaker))\(cue.text)\n\n"
         }.joined()
     }
 
-    /// WebVTT. Text is escaped as the W3C's cue text syntax wants it.
+    /// WebVTT. Text is escaped as the W3C's cue text syntax wants it; a speaker is a voice span.
     public var webVTT: String {
         "WEBVTT\n\n"
             + cues.map { cue in
                 let ampersands = cue.text.replacing("&", with: "&amp;")
                 let text = ampersands.replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-                return "\(Self.clock(cue.start, ".")) --> \(Self.clock(cue.end, "."))\n\(label(cue))\(text)\n\n"
+                return "\(Self.clock(cue.start, ".")) --> \(Self.clock(cue.end, "."))\n"
+                    + "\(label(channel: cue.channel, speaker: nil))"
+                    + (cue.speaker.map { "<v Speaker \($0)>\(text)</v>" } ?? text) + "\n\n"
             }.joined()
     }
 
@@ -67,16 +90,19 @@ extension Transcript {
             }
             var cues: [Cue] = []
             for word in result.words {
-                let text = Self.line(word.text)
+                let text = Self.line(word.written)
                 let end = max(word.end, word.start + .milliseconds(1))
-                if var last = cues.last, last.text.count + 1 + text.count <= Cue.maximumCharacters,
+                if var last = cues.last, last.speaker == word.speaker,
+                    last.text.count + 1 + text.count <= Cue.maximumCharacters,
                     end - last.start <= Cue.maximumDuration
                 {
                     last.text += " " + text
                     last.end = max(last.end, end)
                     cues[cues.count - 1] = last
                 } else {
-                    cues.append(Cue(start: word.start, end: end, text: text, channel: result.channel))
+                    cues.append(
+                        Cue(
+                            start: word.start, end: end, text: text, channel: result.channel, speaker: word.speaker))
                 }
             }
             return cues
@@ -90,7 +116,9 @@ extension Transcript {
 
     private var channelCount: Int { (results.map(\.channel).max() ?? 0) + 1 }
 
-    private func label(_ cue: Cue) -> String { channelCount > 1 ? "[\(cue.channel)] " : "" }
+    private func label(channel: Int, speaker: Int?) -> String {
+        (channelCount > 1 ? "[\(channel)] " : "") + (speaker.map { "Speaker \($0): " } ?? "")
+    }
 
     private static func clock(_ time: AudioTime, _ separator: String) -> String {
         let milliseconds = max(0, time.milliseconds)

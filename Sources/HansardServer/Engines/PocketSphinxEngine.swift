@@ -57,8 +57,9 @@ final class PocketSphinxEngine: SpeechEngine {
         init(decoders: [DecoderReservation]) { self.decoders = decoders }
 
         func open(
-            audio: EngineAudio, language: String, deliver: @escaping @Sendable (EngineEvent) -> Void
+            _ request: EngineRequest, deliver: @escaping @Sendable (EngineEvent) -> Void
         ) throws(HansardError) -> any EngineStream {
+            let audio = request.audio
             guard audio.resultChannels <= decoders.count else {
                 throw HansardError(
                     .invalid,

@@ -30,9 +30,9 @@ final class SyntheticEngine: SpeechEngine {
         init(engine: SyntheticEngine) { self.engine = engine }
 
         func open(
-            audio: EngineAudio, language: String, deliver: @escaping @Sendable (EngineEvent) -> Void
+            _ request: EngineRequest, deliver: @escaping @Sendable (EngineEvent) -> Void
         ) throws(HansardError) -> any EngineStream {
-            Stream(audio: audio, reservation: self, deliver: deliver)
+            Stream(audio: request.audio, reservation: self, deliver: deliver)
         }
 
         func release() {

@@ -55,6 +55,54 @@ struct HeldInput {
     }
 }
 
+/// Decides whether a client is read from: not while too much is held, but for a piece now and then.
+struct ReadingPause {
+    /// How long nothing is read before one piece is. Frames come in order, so that pings lie behind audio, and clients give up
+    /// after some 20 s without their pong. It is looked at each second: a piece is read every 5 s at least.
+    static let interval = Duration.seconds(4)
+
+    private enum State {
+        /// Everything is read.
+        case reading
+        /// Nothing is, since then.
+        case paused(ContinuousClock.Instant)
+        /// Until the next piece.
+        case peeking
+    }
+    private var state = State.reading
+
+    /// A piece was held.
+    ///
+    /// - Returns: true if reading must stop.
+    mutating func held(isFull: Bool, now: ContinuousClock.Instant) -> Bool {
+        switch state {
+        case .paused: return false
+        case .reading, .peeking:
+            state = isFull ? .paused(now) : .reading
+            return isFull
+        }
+    }
+
+    /// Pieces were handed over.
+    ///
+    /// - Returns: true if reading goes on.
+    mutating func released(hasRoom: Bool) -> Bool {
+        guard hasRoom else { return false }
+        defer { state = .reading }
+        if case .paused = state { return true }
+        return false
+    }
+
+    /// Time has passed. Called about once a second.
+    ///
+    /// - Returns: true if reading goes on, until the next piece.
+    mutating func ticked(now: ContinuousClock.Instant) -> Bool {
+        guard case .paused(let since) = state, since.duration(to: now) >= Self.interval else { return false }
+        state = .peeking
+        return true
+    }
+}
+
 /// The bytes that all sessions of a node hold. Any thread.
 final class HeldTotal: Sendable {
     /// Bytes that a node holds, whatever its sessions do; each may hold its `HeldInput.share` beyond.

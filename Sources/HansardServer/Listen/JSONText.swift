@@ -54,6 +54,14 @@ struct JSONText {
         bytes += "[\(first),\(second)]".utf8
         needsComma = true
     }
+    mutating func field(_ name: StaticString, _ values: [String]) {
+        array(name) { text in
+            for value in values {
+                text.comma()
+                text.string(value)
+            }
+        }
+    }
     mutating func field(dynamic name: String, _ value: String) {
         comma()
         string(name)

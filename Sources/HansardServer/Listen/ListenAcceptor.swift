@@ -43,7 +43,7 @@ struct ListenAcceptor: WebSocketAcceptor {
         let options = try ListenParameters(query: request.query, engine: engine.description).options
         let decoder = try Self.decoder(for: options.source)
         try checkRoom(for: caller)
-        let reservation = try engine.reserve(channels: options.reservedChannels)
+        let reservation = try engine.reserve(for: options)
         let connection = ListenConnection(
             id: id, caller: caller, options: options, decoder: decoder, engine: engine.description,
             reservation: reservation, loop: loop, services: services, startedAt: now)
@@ -89,11 +89,6 @@ struct ListenAcceptor: WebSocketAcceptor {
         }
         return headers
     }
-}
-
-extension SessionOptions {
-    /// How many channels an engine must listen to apart. A WAV says how many it has only later: two are kept.
-    var reservedChannels: Int { isMultichannel ? source.announcedChannels ?? 2 : 1 }
 }
 
 /// The answer to a handshake that is refused: Deepgram's error body and headers, since its SDKs read those.

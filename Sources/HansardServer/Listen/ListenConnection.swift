@@ -39,7 +39,7 @@ final class ListenConnection: WebSocketHandler {
     private var held: HeldInput
     private var isMessageEmpty = true
     private var isReleasing = false
-    private var isReadingPaused = false
+    private var reading = ReadingPause()
     /// How the client left while something of it was still held.
     private var departure: Ending?
 
@@ -171,12 +171,10 @@ final class ListenConnection: WebSocketHandler {
     // MARK: The client
 
     /// Reading goes on while something is held, because pings and closes come behind the audio; it stops, and the client's
-    /// own TCP slows it down, when too much is.
+    /// own TCP slows it down, when too much is, but for a piece now and then.
     private func hold(_ piece: HeldInput.Piece, bytes: Int) {
         held.add(piece, bytes: bytes)
-        guard held.isFull, !isReadingPaused else { return }
-        isReadingPaused = true
-        socket?.pauseReading()
+        if reading.held(isFull: held.isFull, now: .now) { socket?.pauseReading() }
     }
 
     /// Hands over what was held, in order, as long as the session takes it.
@@ -192,10 +190,7 @@ final class ListenConnection: WebSocketHandler {
             case .message(let message): received(message)
             }
         }
-        if isReadingPaused, held.hasRoom {
-            isReadingPaused = false
-            socket?.resumeReading()
-        }
+        if reading.released(hasRoom: held.hasRoom) { socket?.resumeReading() }
         if let departure, held.isEmpty, !session.isHolding { run(session.clientGone(departure, now: .now)) }
     }
 
@@ -234,7 +229,7 @@ final class ListenConnection: WebSocketHandler {
 
     private func metered(_ step: AudioMeter.Step) {
         services.metrics.audioMilliseconds.add(step.added)
-        if step.isCheckpoint { services.spool.append(.usage(id, audioMilliseconds: step.total, at: .now)) }
+        if step.isCheckpoint { services.spool.append(records.checkpoint(session, at: .now)) }
         if step.isRenewal {
             var lease = records.lease
             lease.usedMilliseconds = step.total
@@ -243,6 +238,7 @@ final class ListenConnection: WebSocketHandler {
     }
 
     private func ticked() {
+        if reading.ticked(now: .now) { socket?.resumeReading() }
         run(session.ticked(now: .now))
         guard session.isLive, let refusal = services.refusal(of: records.caller, now: .now) else { return }
         end(refusal)
@@ -263,7 +259,7 @@ final class ListenConnection: WebSocketHandler {
     }
 
     private func engineSaid(_ event: EngineEvent) {
-        if case .failed(let reason) = event { logger.error("the engine failed", metadata: ["error": "\(reason)"]) }
+        services.note(event, logger: logger)
         events.append(event)
         if !isRunning { run([]) }
     }
@@ -285,7 +281,7 @@ final class ListenConnection: WebSocketHandler {
         services.spool.append(records.began(audio))
         let (loop, myself) = (loop, myself)
         do {
-            stream = try reservation.open(audio: audio, language: records.options.language) { event in
+            stream = try reservation.open(records.request(audio)) { event in
                 if loop.isCurrent {
                     myself.value.engineSaid(event)
                 } else {

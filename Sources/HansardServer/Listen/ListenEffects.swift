@@ -20,6 +20,17 @@ extension ListenServices {
         }
     }
 
+    /// Logs and counts what of an engine's events concerns the operator.
+    func note(_ event: EngineEvent, logger: Logger) {
+        switch event {
+        case .failed(let reason): logger.error("the engine failed", metadata: ["error": "\(reason)"])
+        case .spokenBy(let engine):
+            metrics.engineFallbacks.add()
+            logger.warning("the session goes on with its second engine", metadata: ["engine": "\(engine.name)"])
+        default: break
+        }
+    }
+
     /// A log whose lines say which session they are of, and whose it is.
     func logger(of session: SessionID, caller: Caller) -> Logger {
         var logger = logger

@@ -6,6 +6,7 @@ import Hansard
 struct ListenMessages {
     let session: SessionID
     let startedAt: Date
+    /// Who speaks in a result that does not say.
     let engine: EngineDescription
     let options: SessionOptions
 
@@ -52,11 +53,13 @@ struct ListenMessages {
                     text.array("words") { text in
                         for word in result.words { write(word, into: &text) }
                     }
+                    writeLanguages(of: result.words, into: &text)
                 }
             }
         }
         text.object("metadata") { text in
             text.field("request_id", session.description)
+            let engine = result.spokenBy ?? engine
             text.object("model_info") { text in
                 text.field("name", engine.modelName)
                 text.field("version", engine.modelVersion)
@@ -73,13 +76,24 @@ struct ListenMessages {
         }
     }
 
+    /// The languages of a result in the order in which they were first heard, if the engine says.
+    private func writeLanguages(of words: [Word], into text: inout JSONText) {
+        var languages: [String] = []
+        for case let language? in words.lazy.map(\.language) where !languages.contains(language) {
+            languages.append(language)
+        }
+        if !languages.isEmpty { text.field("languages", languages) }
+    }
+
     private func write(_ word: Word, into text: inout JSONText) {
         text.object { text in
             text.field("word", word.text)
             text.field("start", word.start)
             text.field("end", word.end)
             text.field("confidence", confidence: word.confidence ?? 0)
-            if options.wantsPunctuation { text.field("punctuated_word", word.text) }
+            if options.wantsPunctuation { text.field("punctuated_word", word.written) }
+            if options.wantsDiarization, let speaker = word.speaker { text.field("speaker", speaker) }
+            if let language = word.language { text.field("language", language) }
         }
     }
 }

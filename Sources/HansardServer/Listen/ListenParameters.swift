@@ -56,12 +56,13 @@ struct ListenParameters {
     static let unsupportedEncodings = ["flac", "amr-nb", "amr-wb", "opus", "ogg-opus", "speex", "g729"]
     static let sampleRates = 8_000...48_000
     static let channelCounts = 1...20
-    /// Flags that are known and that no engine of ours acts upon: harmless to ignore, and listed in the transcript.
-    static let ignoredFlags: Set<String> = [
-        "smart_format", "numerals", "dictation", "profanity_filter", "diarize", "detect_entities", "mip_opt_out",
-    ]
-    /// Parameters with free values that no engine of ours acts upon.
-    static let ignoredTexts: Set<String> = ["search", "replace", "keywords", "keyterm", "language_hint", "version"]
+    /// Flags that only an engine which reads parameters itself acts upon; with others they are harmless to ignore, and listed
+    /// in the transcript.
+    static let engineFlags: Set<String> = ["numerals", "dictation", "profanity_filter", "mip_opt_out"]
+    /// Parameters with free values of which the same holds.
+    static let engineTexts: Set<String> = ["replace", "keywords", "keyterm", "language_hint", "version"]
+    /// Parameters outside of the protocol's table that clients send and such an engine knows; others pass over them.
+    static let engineExtras: Set<String> = ["filler_words", "no_delay"]
 
     private(set) var options = SessionOptions()
     /// Whether Hansard's own messages were asked for.
@@ -70,6 +71,8 @@ struct ListenParameters {
     private var encoding: String?
     private var sampleRate: Int?
     private var channels: Int?
+    private var wantsPunctuate = false
+    private var wantsSmartFormat = false
 
     /// Reads a whole query.
     ///
@@ -91,24 +94,34 @@ struct ListenParameters {
         case "multichannel": options.isMultichannel = try flag(item)
         case "interim_results": options.wantsInterim = try flag(item)
         case "vad_events": options.wantsSpeechStarted = try flag(item)
-        case "punctuate": options.wantsPunctuation = try flag(item)
+        case "punctuate": wantsPunctuate = try flag(item)
+        case "smart_format":
+            wantsSmartFormat = try flag(item)
+            handOn(item)
+        case "diarize": diarize(item, isWanted: try flag(item))
         case "hansard_events": wantsHansardEvents = try flag(item)
         case "endpointing": options.endpointing = try endpointing(item)
         case "utterance_end_ms": options.utteranceEnd = .milliseconds(try integer(item, in: 1_000...600_000))
         case "tag": try addTag(item)
         case "extra": try addExtra(item)
-        case "redact":
-            try refuse(item, unless: "false", "redaction is not done by this server, and ignoring it would leak")
+        case "redact": try redact(item)
         case "callback", "callback_method":
             throw bad(item, "callbacks are not supported: results come over this WebSocket; leave the parameter out")
         case "diarize_model":
             guard ["latest", "v1"].contains(item.value) else { throw bad(item, "allowed: latest, v1") }
-            ignore(item.name)
-        case let name where Self.ignoredFlags.contains(name):
-            if try flag(item) { ignore(name) }
-        case let name where Self.ignoredTexts.contains(name):
+            diarize(item, isWanted: true)
+        // What they find has no place in the results of this server, whatever the engine.
+        case "detect_entities": if try flag(item) { ignore(item.name) }
+        case "search":
             _ = try text(item)
-            if name != "version" { ignore(name) }
+            ignore(item.name)
+        case let name where Self.engineFlags.contains(name):
+            if try flag(item), !handOn(item) { ignore(name) }
+        case let name where Self.engineTexts.contains(name):
+            _ = try text(item)
+            if !handOn(item), name != "version" { ignore(name) }
+        case let name where Self.engineExtras.contains(name):
+            if item.value.count <= Self.maximumTextLength { handOn(item) }
         default: break
         }
     }
@@ -136,7 +149,54 @@ struct ListenParameters {
                     + "\(engine.maxMultichannel) channels apart",
                 field: "channels")
         }
-        if options.wantsPunctuation { ignore("punctuate") }
+        options.wantsPunctuation = wantsPunctuate || wantsSmartFormat
+        if !engine.features.contains(.punctuation) {
+            if wantsPunctuate { ignore("punctuate") }
+            if wantsSmartFormat { ignore("smart_format") }
+        }
+        if options.wantsDiarization, options.isMultichannel, channels != 1,
+            !engine.features.contains(.multichannelDiarization)
+        {
+            throw HansardError(
+                .invalid,
+                "diarize with multichannel: the engine '\(engine.name)' tells speakers apart or channels, not both; leave "
+                    + "one of them out",
+                field: "diarize")
+        }
+    }
+
+    // MARK: What engines do
+
+    /// Keeps the parameter for an engine that reads it itself.
+    ///
+    /// - Returns: whether it is one.
+    @discardableResult
+    private mutating func handOn(_ item: QueryItem) -> Bool {
+        guard engine.features.contains(.listenParameters) else { return false }
+        options.engineParameters.append(ListenParameter(name: item.name, value: item.value))
+        return true
+    }
+
+    private mutating func diarize(_ item: QueryItem, isWanted: Bool) {
+        guard isWanted else { return }
+        guard engine.features.contains(.diarization) else { return ignore(item.name) }
+        options.wantsDiarization = true
+        if item.name != "diarize" { handOn(item) }
+    }
+
+    private mutating func redact(_ item: QueryItem) throws(HansardError) {
+        let value = item.value.lowercased()
+        if value == "false" { return }
+        let done = Redaction.allCases.filter { engine.features.contains($0.feature) }
+        guard !done.isEmpty else {
+            throw bad(
+                item, "the engine '\(engine.name)' does not redact, and ignoring it would leak; leave it out")
+        }
+        guard let redaction = done.first(where: { $0.rawValue == value }) else {
+            let allowed = done.map(\.rawValue).joined(separator: ", ")
+            throw bad(item, "allowed with the engine '\(engine.name)': false, \(allowed)")
+        }
+        options.redactions.insert(redaction)
     }
 
     // MARK: Values
@@ -171,6 +231,11 @@ struct ListenParameters {
     private func language(_ item: QueryItem) throws(HansardError) -> String {
         guard Self.isLanguageTag(item.value) else { throw bad(item, "allowed: a BCP 47 tag such as en or en-US") }
         guard engine.understands(item.value) else {
+            if item.value.lowercased() == EngineDescription.anyLanguage {
+                throw bad(
+                    item,
+                    "the engine '\(engine.name)' does not find out languages by itself; say which, for example en-US")
+            }
             throw bad(
                 item,
                 "the engine '\(engine.name)' understands: \(engine.languages.joined(separator: ", ")) and their regions"
@@ -226,10 +291,6 @@ struct ListenParameters {
         }
         guard options.extra.count < Self.maximumTags else { throw bad(item, "at most \(Self.maximumTags) pairs") }
         options.extra[String(item.value[..<colon])] = String(try text(item)[item.value.index(after: colon)...])
-    }
-
-    private func refuse(_ item: QueryItem, unless allowed: String, _ why: String) throws(HansardError) {
-        guard item.value.lowercased() == allowed else { throw bad(item, "\(why); leave it out") }
     }
 
     private mutating func ignore(_ name: String) {

@@ -44,24 +44,6 @@ struct NodeIdentity: Sendable {
     var version: String
 }
 
-/// The engines of this node by name.
-struct EngineRegistry: Sendable {
-    /// The one for tenants that name none.
-    var defaultEngine: String
-    var engines: [String: any SpeechEngine]
-
-    /// The engine for a tenant.
-    ///
-    /// - Throws: `.unavailable` if the tenant's engine is not one of this node's.
-    func engine(for tenant: Tenant) throws(HansardError) -> any SpeechEngine {
-        let name = tenant.defaultEngine ?? defaultEngine
-        guard let engine = engines[name] else {
-            throw HansardError(.unavailable, "the engine '\(name)' is not available on this node")
-        }
-        return engine
-    }
-}
-
 /// Tenants whose limit this node has just seen to be reached.
 final class RecentLimits: Sendable {
     private let seen = Locked<[TenantID: (limit: Int, at: ContinuousClock.Instant)]>([:])

@@ -27,6 +27,11 @@ struct SessionRecords {
         ConcurrencyLimit(sessions: caller.tenant.maxConcurrentSessions, version: caller.tenant.limitVersion)
     }
 
+    /// What the engine is asked for.
+    func request(_ audio: EngineAudio) -> EngineRequest {
+        EngineRequest(audio: audio, language: options.language, options: options)
+    }
+
     /// What the spool must know before the first final.
     func began(_ audio: EngineAudio) -> SpoolRecord {
         .began(
@@ -36,29 +41,39 @@ struct SessionRecords {
                 channels: audio.channels))
     }
 
+    /// What the spool is told as audio goes by.
+    func checkpoint(_ session: Session, at now: Date) -> SpoolRecord {
+        let (audio, engine) = (session.duration.milliseconds, session.engineTime.milliseconds)
+        return .usage(
+            lease.session, audioMilliseconds: audio, engineMilliseconds: engine == audio ? nil : engine, at: now)
+    }
+
     /// The status of a session that held no slot, or holds one that nobody will use.
     func status(_ ending: Ending, session: Session, endedAt: Date) -> SessionStatus {
         SessionStatus(
             session: lease.session, tenant: lease.tenant, key: lease.key, state: ending.state, endState: ending.state,
             reason: ending.reason, startedAt: startedAt, endedAt: endedAt,
-            audioMilliseconds: session.duration.milliseconds, finals: session.finals.count, transcriptLocation: nil,
-            region: lease.region)
+            audioMilliseconds: session.duration.milliseconds, engineMilliseconds: session.engineTime.milliseconds,
+            finals: session.finals.count, transcriptLocation: nil, region: lease.region)
     }
 
     /// Everything that the stores must learn at the end.
     func end(_ ending: Ending, session: Session, endedAt: Date, connected: Duration) -> SessionEnd {
+        var options = options
+        options.engine = session.engine
         let usage = UsageRow(
-            session: lease.session, tenant: lease.tenant, key: lease.key, engine: engine.name, model: options.model,
+            session: lease.session, tenant: lease.tenant, key: lease.key, engine: session.engine, model: options.model,
             language: options.language, tags: options.tags, region: lease.region,
             channels: session.audio?.channels ?? session.options.source.announcedChannels ?? 1,
-            audioMilliseconds: session.duration.milliseconds, connectedMilliseconds: connected.milliseconds,
-            startedAt: startedAt, endedAt: endedAt)
+            audioMilliseconds: session.duration.milliseconds, engineMilliseconds: session.engineTime.milliseconds,
+            connectedMilliseconds: connected.milliseconds, startedAt: startedAt, endedAt: endedAt)
         var transcript: Transcript?
         if let audio = session.audio, session.frames > 0 {
             transcript = Transcript(
                 session: lease.session, tenant: lease.tenant, key: lease.key, startedAt: startedAt, endedAt: endedAt,
-                state: ending.state, audioMilliseconds: usage.audioMilliseconds, sampleRate: audio.sampleRate,
-                channels: audio.channels, options: options, region: lease.region, results: session.finals)
+                state: ending.state, audioMilliseconds: usage.audioMilliseconds,
+                engineMilliseconds: usage.engineMilliseconds, sampleRate: audio.sampleRate, channels: audio.channels,
+                options: options, region: lease.region, results: session.finals)
         }
         let end = SpooledEnd(transcript: transcript, usage: usage, state: ending.state, reason: ending.reason)
         return SessionEnd(lease: lease, end: end, finals: session.finals.count)

@@ -64,6 +64,8 @@ final class Metrics: Sendable {
     let handshakesRefused = [400, 401, 402, 403, 404, 409, 429, 500, 503].map { (status: $0, count: Counter()) }
     /// Claims refused after the 101.
     let claimsRefused = Counter()
+    /// Sessions that went on with their second engine.
+    let engineFallbacks = Counter()
     /// Audio admitted, in milliseconds.
     let audioMilliseconds = Counter()
     /// Binary messages admitted.
@@ -152,6 +154,8 @@ final class Metrics: Sendable {
         family(
             "hansard_audio_seconds_total", "counter", "Audio admitted.",
             ["hansard_audio_seconds_total \(Double(audioMilliseconds.value) / 1_000)"])
+        counter(
+            "hansard_engine_fallbacks_total", "Sessions that went on with their second engine.", engineFallbacks)
         counter("hansard_audio_messages_total", "Binary messages admitted.", audioMessages)
         family(
             "hansard_results_total", "counter", "Results sent to clients.",

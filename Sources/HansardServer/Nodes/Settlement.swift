@@ -14,8 +14,8 @@ struct SessionEnd: Sendable {
         return SessionStatus(
             session: lease.session, tenant: lease.tenant, key: lease.key, state: isStored ? end.state : .storing,
             endState: end.state, reason: end.reason, startedAt: end.usage.startedAt, endedAt: end.usage.endedAt,
-            audioMilliseconds: end.usage.audioMilliseconds, finals: finals, transcriptLocation: transcriptLocation,
-            region: end.usage.region)
+            audioMilliseconds: end.usage.audioMilliseconds, engineMilliseconds: end.usage.engineMilliseconds,
+            finals: finals, transcriptLocation: transcriptLocation, region: end.usage.region)
     }
 }
 

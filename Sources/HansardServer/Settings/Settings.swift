@@ -67,6 +67,8 @@ public struct Settings: Sendable {
 
     /// What sessions use whose tenant has no engine of its own.
     public var engine = EngineChoice.pocketsphinx
+    /// What goes on with a session where that fails, if its tenant has nothing of its own; nil is nothing.
+    public var fallbackEngine: EngineChoice?
     /// Sessions of a local engine at once; nil is what the cores carry in real time.
     public var engineSlots: Int?
     /// The folder of PocketSphinx's models.

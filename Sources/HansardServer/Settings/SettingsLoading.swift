@@ -86,6 +86,9 @@ extension Settings {
         if s3KMSKey != nil, s3Encryption != .kms {
             missing("HANSARD_S3_ENCRYPTION", "is not aws:kms, but HANSARD_S3_KMS_KEY is given")
         }
+        if let fallbackEngine, fallbackEngine == engine {
+            missing("HANSARD_FALLBACK_ENGINE", "is \(engine.rawValue), the same as HANSARD_ENGINE; leave it out")
+        }
         guard purpose == .serve || purpose == .development else { return problems }
         switch (tlsCertificate, tlsKey) {
         case (_?, nil): missing("HANSARD_TLS_KEY", "is not given, but HANSARD_TLS_CERT is")

@@ -169,6 +169,12 @@ extension Setting {
     private static let speech = [
         Setting("HANSARD_ENGINE", \.engine, .choice, "what sessions use; a tenant may be set to another"),
         Setting(
+            "HANSARD_FALLBACK_ENGINE",
+            \.fallbackEngine,
+            .optional(.choice),
+            "what goes on with a session where its first engine fails; a tenant may be set to another"
+        ),
+        Setting(
             "HANSARD_ENGINE_SLOTS",
             \.engineSlots,
             .optional(.integer(1...10_000, of: "sessions")),

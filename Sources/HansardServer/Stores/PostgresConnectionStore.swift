@@ -58,7 +58,8 @@ public struct PostgresConnectionStore: ConnectionStore {
                     ROW(\(status.session.rawValue), \(status.tenant.rawValue), \(status.key.rawValue),
                         \(status.state.rawValue), \(status.endState.rawValue), \(status.reason.storable),
                         \(status.startedAt), \(status.endedAt), \(status.audioMilliseconds), \(status.finals),
-                        \(status.transcriptLocation), \(status.region), now())::session_status) AS released
+                        \(status.transcriptLocation), \(status.region), now(),
+                        \(status.engineMilliseconds))::session_status) AS released
                 """
             )
             return try rows.only().value("released") ? .released : .alreadyGone
@@ -75,7 +76,8 @@ public struct PostgresConnectionStore: ConnectionStore {
                     ROW(\(status.session.rawValue), \(status.tenant.rawValue), \(status.key.rawValue),
                         \(status.state.rawValue), \(status.endState.rawValue), \(status.reason.storable),
                         \(status.startedAt), \(status.endedAt), \(status.audioMilliseconds), \(status.finals),
-                        \(status.transcriptLocation), \(status.region), now())::session_status) AS reaped
+                        \(status.transcriptLocation), \(status.region), now(),
+                        \(status.engineMilliseconds))::session_status) AS reaped
                 """
             )
             return try rows.only().value("reaped")

@@ -69,6 +69,7 @@ extension SessionStatus {
             startedAt: try row.value("started_at"),
             endedAt: try row.value("ended_at"),
             audioMilliseconds: try row.value("audio_ms"),
+            engineMilliseconds: try row.value("engine_ms", as: Int64.self),
             finals: try row.value("finals"),
             transcriptLocation: try row.value("transcript_location"),
             region: try row.value("region")
@@ -85,6 +86,7 @@ extension Tenant {
             maxConcurrentSessions: try row.value("max_concurrent_sessions"),
             limitVersion: try row.value("limit_version"),
             defaultEngine: try row.value("default_engine"),
+            fallbackEngine: try row.value("fallback_engine"),
             createdAt: try row.value("created_at")
         )
     }
@@ -139,6 +141,7 @@ extension UsageRow {
             region: try row.value("region"),
             channels: try row.value("channels"),
             audioMilliseconds: try row.value("audio_ms"),
+            engineMilliseconds: try row.value("engine_ms", as: Int64.self),
             connectedMilliseconds: try row.value("connected_ms"),
             startedAt: try row.value("started_at"),
             endedAt: try row.value("ended_at")

@@ -1,7 +1,7 @@
 public import Hansard
 public import Postgres
 
-/// Tenants, keys and admin tokens in Postgres (`Migrations/0001_access.sql`).
+/// Tenants, keys and admin tokens in Postgres (`Migrations/0001_access.sql`, `0004_engines.sql`).
 public struct PostgresTenantStore: TenantStore {
     private let pool: ConnectionPool
 
@@ -14,10 +14,10 @@ public struct PostgresTenantStore: TenantStore {
             try await pool.query(
                 """
                 INSERT INTO tenants (tenant_id, name, status, max_concurrent_sessions, limit_version, default_engine,
-                    created_at)
+                    fallback_engine, created_at)
                 VALUES (\(tenant.id.rawValue), \(tenant.name), \(tenant.status.rawValue),
                     \(tenant.maxConcurrentSessions), \(tenant.limitVersion), \(tenant.defaultEngine),
-                    \(tenant.createdAt))
+                    \(tenant.fallbackEngine), \(tenant.createdAt))
                 """
             )
         }

@@ -61,7 +61,11 @@ struct ApplicationFixture {
         return settings
     }
 
-    func start() async throws -> Application { try await Application.start(settings: settings, logger: log.logger) }
+    func start(_ change: (inout Settings) -> Void = { _ in }) async throws -> Application {
+        var settings = settings
+        change(&settings)
+        return try await Application.start(settings: settings, logger: log.logger)
+    }
 
     static func port(of application: Application) throws -> Int {
         try #require(application.url.split(separator: ":").last.flatMap { Int($0) })
@@ -106,11 +110,12 @@ struct ApplicationFixture {
 
     /// Runs a test with a node and stops everything, also if the test fails.
     static func run(
-        limit: Int? = nil, _ body: (ApplicationFixture, Application) async throws -> Void
+        limit: Int? = nil, settings change: (inout Settings) -> Void = { _ in },
+        _ body: (ApplicationFixture, Application) async throws -> Void
     ) async throws {
         let fixture = try await make(limit: limit)
         do {
-            let application = try await fixture.start()
+            let application = try await fixture.start(change)
             do {
                 try await body(fixture, application)
             } catch {

@@ -23,7 +23,9 @@ import Testing
     ) throws -> (any EngineStream, Events) {
         let events = Events()
         let audio = EngineAudio(sampleRate: rate, channels: channels, isMultichannel: multichannel)
-        let stream = try engine.reserve(channels: channels).open(audio: audio, language: "en") { events.add($0) }
+        let stream = try engine.reserve(channels: channels).open(
+            EngineRequest(audio: audio, language: "en", options: SessionOptions())
+        ) { events.add($0) }
         return (stream, events)
     }
 

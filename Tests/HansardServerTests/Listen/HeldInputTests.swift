@@ -52,3 +52,45 @@ import Testing
         #expect(other.isEmpty)
     }
 }
+
+@Suite struct ReadingPauseTests {
+    private let start = ContinuousClock.now
+
+    @Test func readingStopsWhenTooMuchIsHeldAndGoesOnWhenThereIsRoom() {
+        var reading = ReadingPause()
+        #expect(reading.held(isFull: false, now: start) == false)
+        #expect(reading.released(hasRoom: true) == false, "it never stopped")
+        #expect(reading.held(isFull: true, now: start) == true)
+        #expect(reading.held(isFull: true, now: start) == false, "what was read already still comes")
+        #expect(reading.released(hasRoom: false) == false)
+        #expect(reading.released(hasRoom: true) == true)
+        #expect(reading.released(hasRoom: true) == false)
+    }
+
+    /// With a look each second: a piece at least every five.
+    @Test func whileItIsStoppedAPieceIsReadNowAndThen() {
+        var reading = ReadingPause()
+        #expect(reading.ticked(now: start + .seconds(100)) == false, "it is not stopped")
+        #expect(reading.held(isFull: true, now: start + .milliseconds(900)) == true)
+        var pieces: [Int] = []
+        for second in 1...20 {
+            let now = start + .seconds(second)
+            if reading.ticked(now: now) {
+                pieces.append(second)
+                #expect(reading.ticked(now: now) == false, "once")
+                #expect(reading.held(isFull: true, now: now) == true, "and it stops again with the piece")
+            }
+        }
+        #expect(pieces == [5, 9, 13, 17])
+    }
+
+    @Test func aPieceThatDoesNotComeIsWaitedFor() {
+        var reading = ReadingPause()
+        #expect(reading.held(isFull: true, now: start) == true)
+        #expect(reading.ticked(now: start + .seconds(5)) == true)
+        #expect(reading.ticked(now: start + .seconds(50)) == false, "it is being read")
+        #expect(reading.released(hasRoom: true) == false, "and need not be told to")
+        #expect(reading.held(isFull: false, now: start + .seconds(51)) == false)
+        #expect(reading.held(isFull: true, now: start + .seconds(52)) == true)
+    }
+}

@@ -80,6 +80,43 @@ import Yams
         #expect((alternative["words"] as? [[String: Any]])?.first?["punctuated_word"] as? String == "go")
     }
 
+    @Test func wordsSayAsMuchAsWasAskedFor() throws {
+        var result = Self.result
+        result.words[0].punctuated = "Go,"
+        result.words[0].speaker = 1
+        result.words[0].language = "en"
+        result.words += [result.words[0], result.words[0], result.words[0]]
+        result.words[1].language = "de"
+        result.words[2].language = nil
+        result.words[2].speaker = nil
+        func alternative(_ options: SessionOptions) throws -> [String: Any] {
+            let channel = try #require(try message(.result(result), options: options)["channel"] as? [String: Any])
+            return try #require((channel["alternatives"] as? [[String: Any]])?.first)
+        }
+        var options = SessionOptions()
+        let bare = try #require((try alternative(options)["words"] as? [[String: Any]])?.first)
+        #expect(bare["punctuated_word"] == nil && bare["speaker"] == nil)
+        #expect(bare["language"] as? String == "en")
+        options.wantsPunctuation = true
+        options.wantsDiarization = true
+        let full = try alternative(options)
+        let words = try #require(full["words"] as? [[String: Any]])
+        #expect(words[0]["word"] as? String == "go")
+        #expect(words[0]["punctuated_word"] as? String == "Go,")
+        #expect(words.map { $0["speaker"] as? Int } == [1, 1, nil, 1])
+        #expect(words.map { $0["language"] as? String } == ["en", "de", nil, "en"])
+        #expect(full["languages"] as? [String] == ["en", "de"])
+    }
+
+    @Test func aResultSaysWhichEngineSpoke() throws {
+        var result = Self.result
+        let other = SyntheticEngine().description
+        result.spokenBy = other
+        let metadata = try #require(try message(.result(result))["metadata"] as? [String: Any])
+        #expect((metadata["model_info"] as? [String: Any])?["name"] as? String == "synthetic")
+        #expect(metadata["model_uuid"] as? String == other.modelUUID)
+    }
+
     @Test func extraIsEchoed() throws {
         var options = SessionOptions()
         options.extra = ["a\"": "b\\", "c": "", "\u{1}": "é"]

@@ -167,6 +167,75 @@ import Web
         #expect(try options(query).wantsPunctuation)
     }
 
+    // MARK: What engines do
+
+    static func engine(_ features: Set<EngineFeature>) -> EngineDescription {
+        var engine = english
+        engine.name = "able"
+        engine.features = features
+        return engine
+    }
+    static let transcribe = engine([.punctuation, .diarization, .redaction, .languageIdentification])
+    static let listener = engine(Set(EngineFeature.allCases))
+
+    @Test func whatTheEngineDoesIsNotListed() throws {
+        let query = "punctuate=true&smart_format=true&diarize=true&language=multi&redact=pci&redact=SSN&redact=false"
+        let options = try options(query + "&profanity_filter=true&keyterm=x", Self.transcribe)
+        #expect(options.wantsPunctuation && options.wantsDiarization)
+        #expect(options.language == "multi")
+        #expect(options.redactions == [.paymentCards, .socialSecurityNumbers])
+        #expect(options.ignoredParameters == ["profanity_filter", "keyterm"])
+        #expect(options.engineParameters.isEmpty)
+    }
+
+    @Test(arguments: ["punctuate", "smart_format"]) func eitherAsksForWrittenWords(_ name: String) throws {
+        for engine in [Self.english, Self.transcribe] {
+            #expect(try options("\(name)=true", engine).wantsPunctuation)
+            #expect(try !options("\(name)=false", engine).wantsPunctuation)
+        }
+        #expect(try options("\(name)=true", Self.english).ignoredParameters == [name])
+        #expect(try options("punctuate=true&smart_format=false", Self.transcribe).wantsPunctuation)
+    }
+
+    @Test func anEngineThatReadsParametersGetsThemAsTheyWere() throws {
+        let query =
+            "keyterm=a+b&keyterm=c&numerals=true&dictation=false&smart_format=true&diarize_model=v1&version=latest"
+            + "&replace=a:b&filler_words=true&redact=numbers&search=x&detect_entities=true&other=1&tag=t"
+        let options = try options(query, Self.listener)
+        #expect(
+            options.engineParameters.map { "\($0.name)=\($0.value)" } == [
+                "keyterm=a b", "keyterm=c", "numerals=true", "smart_format=true", "diarize_model=v1",
+                "version=latest", "replace=a:b", "filler_words=true",
+            ])
+        #expect(options.wantsDiarization && options.wantsPunctuation)
+        #expect(options.redactions == [.numbers])
+        #expect(options.ignoredParameters == ["search", "detect_entities"], "results have no place for what they find")
+    }
+
+    /// An engine that takes out names does not therefore take out every number.
+    @Test(arguments: ["numbers", "aggressive_numbers", "phi", ""])
+    func aRedactionThatIsNotDoneIsRefused(_ value: String) throws {
+        let error = try #require(refusal("redact=\(value)", Self.transcribe))
+        #expect(error.field == "redact")
+        #expect(error.message.contains("false, true, pci, ssn"))
+    }
+
+    @Test func speakersAndChannelsTogetherAreRefusedWhereTheEngineCannot() throws {
+        let query = "diarize=true&multichannel=true"
+        let error = try #require(refusal(query, Self.transcribe))
+        #expect(error.field == "diarize")
+        #expect(error.message.contains("leave one of them out"))
+        #expect(refusal("multichannel=true&diarize_model=latest", Self.transcribe) != nil)
+        #expect(refusal(query + "&encoding=linear16&sample_rate=8000&channels=1", Self.transcribe) == nil)
+        #expect(try options(query, Self.listener).wantsDiarization)
+        #expect(try options(query, Self.english).ignoredParameters == ["diarize"])
+    }
+
+    @Test func findingOutTheLanguageIsAFeature() throws {
+        #expect(refusal("language=multi", Self.any)?.message.contains("say which") == true)
+        #expect(try options("language=MULTI", Self.transcribe).language == "MULTI")
+    }
+
     @Test(arguments: [
         "alternatives=3&no_delay=true&filler_words=x&tier=enhanced&diarize_version=1&measurements=?", "%00=1&=&&&==&x",
         "Model=&ENCODING=opus&Redact=true",

@@ -18,6 +18,7 @@ import Testing
         metrics.refused(401)
         metrics.audioMilliseconds.add(1_500)
         metrics.finalResults.add(3)
+        metrics.engineFallbacks.add()
         let page = metrics.page([.init(name: "x_bytes", help: "X.", value: 12)])
         #expect(value("hansard_sessions_started_total", in: page) == "1")
         #expect(value("hansard_sessions_ended_total{state=\"completed\"}", in: page) == "1")
@@ -26,6 +27,7 @@ import Testing
         #expect(value("hansard_handshakes_refused_total{status=\"401\"}", in: page) == "1")
         #expect(value("hansard_audio_seconds_total", in: page) == "1.5")
         #expect(value("hansard_results_total{kind=\"final\"}", in: page) == "3")
+        #expect(value("hansard_engine_fallbacks_total", in: page) == "1")
         #expect(value("x_bytes", in: page) == "12.0")
     }
 

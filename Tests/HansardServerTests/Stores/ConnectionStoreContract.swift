@@ -109,6 +109,7 @@ extension SessionStatus {
             startedAt: moment(1),
             endedAt: moment(61),
             audioMilliseconds: 59_999,
+            engineMilliseconds: 75_000,
             finals: 7,
             transcriptLocation: state == .storing ? nil : "transcripts/x.json",
             region: lease.region

@@ -14,6 +14,7 @@ import Testing
             maxConcurrentSessions: 10,
             limitVersion: 3,
             defaultEngine: "pocketsphinx",
+            fallbackEngine: "synthetic",
             createdAt: moment(created)
         )
     }

@@ -41,6 +41,7 @@ import Testing
             let tenant = TenantID(UUID())
             var plain = row(tenant: tenant, audio: 0)
             plain.tags = []
+            plain.engineMilliseconds = 15_000
             let rows = [row(tenant: tenant, audio: 5, connected: 9), plain]
             try await store.record(rows)
             try await store.record([])
@@ -61,6 +62,22 @@ import Testing
             ])
             let expected = row(session, tenant: tenant, audio: 12, connected: 7)
             #expect(try await store.usage(of: session, tenant: tenant) == expected)
+        }
+    }
+
+    @Test func engineTimeGoesUpByItself() async throws {
+        try await withStore { store in
+            let tenant = TenantID(UUID())
+            var usage = row(tenant: tenant, audio: 10)
+            usage.engineMilliseconds = 15_000
+            try await store.record([usage])
+            var later = usage
+            later.engineMilliseconds = 14_000
+            try await store.record([later])
+            #expect(try await store.usage(of: usage.session, tenant: tenant) == usage)
+            later.engineMilliseconds = 16_000
+            try await store.record([usage, later, usage])
+            #expect(try await store.usage(of: usage.session, tenant: tenant) == later)
         }
     }
 

@@ -184,6 +184,39 @@ import Testing
         #expect(run.engine(.ended).isEmpty)
     }
 
+    /// An engine that hears at the pace of speech may need a minute for what was sent at once: it is given up when it has
+    /// been silent for too long, and in the end in any case.
+    @Test func anEngineThatIsHeardOfIsWaitedFor() {
+        var run = SessionRun.live()
+        run.silence(milliseconds: 60_000)
+        run.received(.closeStream)
+        for second in stride(from: 25, through: 275, by: 25) {
+            run.wait(.seconds(25))
+            #expect(run.tick().isEmpty)
+            run.engine(.progress(channel: 0, through: .milliseconds(second * 100)))
+        }
+        run.wait(.milliseconds(24_999))
+        #expect(run.tick().isEmpty)
+        run.engine(.progress(channel: 0, through: .milliseconds(50_000)))
+        run.wait(.milliseconds(1))
+        #expect(run.tick() == [.cancelEngine, .settle(.engineFailed)], "five minutes are enough")
+    }
+
+    @Test(arguments: [
+        EngineEvent.progress(channel: 0, through: .milliseconds(1)), .metered(.zero), .capacity,
+        .partial(.said("go", through: 100)),
+    ])
+    func silenceBeginsAnewWithWhateverTheEngineSays(_ event: EngineEvent) {
+        var run = SessionRun.live()
+        run.received(.closeStream)
+        run.wait(.seconds(20))
+        run.engine(event)
+        run.wait(.milliseconds(29_999))
+        #expect(run.tick().isEmpty)
+        run.wait(.milliseconds(1))
+        #expect(run.tick().first == .cancelEngine)
+    }
+
     /// A final that waits to be told as the answer to a `Finalize` is final all the same.
     @Test(arguments: ["failure", "early end", "deadline"])
     func aFinalThatAwaitsItsFlushSurvivesTheEngine(_ loss: String) {

@@ -29,6 +29,25 @@ import Testing
 
     // MARK: Finals
 
+    /// The transcript says what the client was told: bare words, or words as they are written.
+    @Test(arguments: [false, true]) func textIsWrittenOnlyIfThatWasAskedFor(_ wantsPunctuation: Bool) {
+        var run = SessionRun.live {
+            $0.wantsPunctuation = wantsPunctuation
+            $0.wantsInterim = true
+        }
+        var heard = EngineResult.said("go forward", through: 900)
+        heard.punctuatedTranscript = "Go forward."
+        heard.words[1].punctuated = "forward."
+        run.engine(.partial(heard))
+        run.engine(.final(heard))
+        run.engine(.final(.said("ten", from: 900, through: 1_500)))
+        let text = wantsPunctuation ? "Go forward." : "go forward"
+        #expect(run.actions.results.map(\.transcript) == [text, text, "ten"])
+        #expect(run.session.finals.map(\.transcript) == [text, "ten"])
+        #expect(run.session.finals[0].words.map(\.text) == ["go", "forward"])
+        #expect(run.session.finals[0].words.map(\.punctuated) == [nil, wantsPunctuation ? "forward." : nil])
+    }
+
     /// `Finalize` came while words were open: their final, and the silence heard after it, are the acknowledgement.
     @Test func anAcknowledgementReachesAsFarAsTheEngineHeard() {
         var run = SessionRun.live()

@@ -160,6 +160,36 @@ import Testing
         #expect(session?.audioMilliseconds == 4_000 && session?.lastSeen == Self.id.startedAt + 4)
     }
 
+    @Test func engineTimeNeverGoesBackEither() throws {
+        let records = [
+            Self.records[0],
+            .usage(Self.id, audioMilliseconds: 1_000, engineMilliseconds: 15_000, at: Self.id.startedAt),
+            .usage(Self.id, audioMilliseconds: 2_000, engineMilliseconds: 14_000, at: Self.id.startedAt),
+            Self.records[2],
+        ]
+        let end = try #require(Self.recovery(records).sessions.first).resolvedEnd()
+        #expect(end.usage.audioMilliseconds == 2_000 && end.usage.engineMilliseconds == 15_000)
+        let fresher = records + [.final(Self.id, Fixtures.final(0, "go", through: 2_500))]
+        let later = try #require(Self.recovery(fresher).sessions.first).resolvedEnd()
+        #expect(later.usage.audioMilliseconds == 2_500 && later.usage.engineMilliseconds == 15_500)
+        let plain = try #require(Self.recovery(Self.records.prefix(5)).sessions.first).resolvedEnd()
+        #expect(plain.usage.engineMilliseconds == plain.usage.audioMilliseconds)
+    }
+
+    /// As they were written before engine time was kept.
+    @Test func olderRecordsAreStillRead() throws {
+        let usage = SpoolRecord.usage(Self.id, audioMilliseconds: 2_000, at: Self.id.startedAt)
+        let bytes = try JSONEncoder().encode(usage)
+        #expect(!String(decoding: bytes, as: UTF8.self).contains("engine"))
+        #expect(try JSONDecoder().decode(SpoolRecord.self, from: bytes) == usage)
+        let ended = SpoolRecord.ended(Self.id, Self.end)
+        let text = String(decoding: try JSONEncoder().encode(ended), as: UTF8.self)
+        let older = text.replacing(",\"engineMilliseconds\":4500", with: "").replacing(
+            "\"engineMilliseconds\":4500,", with: "")
+        #expect(older != text)
+        #expect(try JSONDecoder().decode(SpoolRecord.self, from: Data(older.utf8)) == ended)
+    }
+
     @Test func aSessionBeginsOnce() {
         var other = Fixtures.began(Self.id)
         other.sampleRate = 44_100
@@ -193,6 +223,7 @@ import Testing
         #expect(transcript.audioMilliseconds == 3_000, "a final proves that its audio was heard")
         #expect(end.usage.audioMilliseconds == 3_000, "it is fresher than the last checkpoint")
         #expect(end.usage.connectedMilliseconds == 2_000, "as far as is known; audio may come faster than time")
+        #expect(end.usage.engine == "test" && transcript.engine == "test")
         #expect(end.usage.endedAt == Self.id.startedAt + 2 && transcript.endedAt == end.usage.endedAt)
     }
 }

@@ -14,9 +14,9 @@ import Testing
         let document = try Self.document(Fixtures.transcript([Fixtures.final(0, "go", through: 1_500)]))
         #expect(
             document.keys.sorted() == [
-                "audio_ms", "channels", "complete", "ended_at", "engine", "ignored_parameters", "key_id", "language",
-                "model", "region", "results", "sample_rate", "schema", "session_id", "started_at", "state", "tags",
-                "tenant_id",
+                "audio_ms", "channels", "complete", "ended_at", "engine", "engine_ms", "ignored_parameters", "key_id",
+                "language", "model", "region", "results", "sample_rate", "schema", "session_id", "started_at", "state",
+                "tags", "tenant_id",
             ]
         )
         let result = try #require((document["results"] as? [[String: Any]])?.first)
@@ -47,6 +47,17 @@ import Testing
         #expect(try JSONDecoder().decode(Transcript.self, from: JSONEncoder().encode(transcript)) == transcript)
     }
 
+    @Test func engineTimeIsWhatWasAdmittedUnlessSaid() throws {
+        var transcript = Fixtures.transcript([])
+        #expect(transcript.engineMilliseconds == 60_000)
+        transcript.engineMilliseconds = 75_000
+        #expect(try Self.document(transcript)["engine_ms"] as? Int == 75_000)
+        // A document of before it was kept.
+        transcript.engineMilliseconds = nil
+        #expect(try Self.document(transcript)["engine_ms"] == nil)
+        #expect(try JSONDecoder().decode(Transcript.self, from: JSONEncoder().encode(transcript)) == transcript)
+    }
+
     @Test func timesAreRoundedToTheMillisecondAndStillTile() throws {
         var first = Fixtures.final(0, "a", through: 1_000)
         var second = Fixtures.final(1, "b", from: 1_000, through: 2_000)
@@ -54,6 +65,24 @@ import Testing
         second.start = first.end
         let read = try JSONDecoder().decode([FinalResult].self, from: JSONEncoder().encode([first, second]))
         #expect(read[0].end == .milliseconds(1_001) && read[0].end == read[1].start)
+    }
+
+    @Test func aWordKeepsItsWrittenFormItsSpeakerAndItsLanguage() throws {
+        let word = Word(
+            text: "hello", start: .zero, end: .milliseconds(400), confidence: 0.5, punctuated: "Hello,", speaker: 2,
+            language: "en-US")
+        let object = try #require(
+            try JSONSerialization.jsonObject(with: JSONEncoder().encode(word)) as? [String: Any])
+        #expect(object["punctuated_word"] as? String == "Hello,")
+        #expect(object["speaker"] as? Int == 2)
+        #expect(object["language"] as? String == "en-US")
+        #expect(try JSONDecoder().decode(Word.self, from: JSONEncoder().encode(word)) == word)
+    }
+
+    /// As it was written before words had more than that.
+    @Test func olderWordsAreStillRead() throws {
+        let read = try JSONDecoder().decode(Word.self, from: Data(#"{"word":"go","start":0.5,"end":1}"#.utf8))
+        #expect(read == Word(text: "go", start: .milliseconds(500), end: .milliseconds(1_000)))
     }
 
     @Test func anAbsentConfidenceStaysAbsent() throws {
@@ -149,6 +178,41 @@ import Testing
         #expect(transcript.cues.map(\.text) == ["right", "left"])
         #expect(transcript.subRip.contains("1\n00:00:01,000 --> 00:00:01,500\n[1] right\n"))
         #expect(transcript.webVTT.contains("\n[0] left\n"))
+    }
+
+    static let written: Transcript = {
+        var final = Fixtures.final(0, "Hello there. Yes?", through: 3_000)
+        for (index, word) in [("hello", "Hello"), ("there", "there."), ("yes", "Yes?")].enumerated() {
+            final.words[index].text = word.0
+            final.words[index].punctuated = word.1
+        }
+        return Fixtures.transcript([final])
+    }()
+
+    @Test func everyFormHasTheWrittenWords() {
+        #expect(Self.written.plainText == "Hello there. Yes?\n")
+        #expect(Self.written.subRip == "1\n00:00:00,000 --> 00:00:03,000\nHello there. Yes?\n\n")
+        #expect(Self.written.webVTT == "WEBVTT\n\n00:00:00.000 --> 00:00:03.000\nHello there. Yes?\n\n")
+    }
+
+    @Test func everyTurnOfASpeakerIsApart() {
+        var transcript = Self.written
+        for (index, speaker) in [0, 0, 1].enumerated() { transcript.results[0].words[index].speaker = speaker }
+        #expect(transcript.plainText == "Speaker 0: Hello there.\nSpeaker 1: Yes?\n")
+        #expect(
+            transcript.subRip == """
+                1
+                00:00:00,000 --> 00:00:02,000
+                Speaker 0: Hello there.
+
+                2
+                00:00:02,000 --> 00:00:03,000
+                Speaker 1: Yes?
+
+
+                """)
+        #expect(transcript.webVTT.contains("\n<v Speaker 0>Hello there.</v>\n"))
+        #expect(transcript.webVTT.hasSuffix("\n<v Speaker 1>Yes?</v>\n\n"))
     }
 
     @Test func moreThanAHundredHoursStillHaveAClock() {

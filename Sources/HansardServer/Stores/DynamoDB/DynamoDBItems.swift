@@ -113,6 +113,7 @@ extension SessionStatus {
         item["started_at"] = DynamoDBItems.time(startedAt)
         item["ended_at"] = DynamoDBItems.time(endedAt)
         item["audio_ms"] = .number(audioMilliseconds)
+        item["engine_ms"] = .number(engineMilliseconds)
         item["finals"] = .number(finals)
         item["transcript_location"] = transcriptLocation.map(AttributeValue.string)
         item["region"] = .string(region)
@@ -131,7 +132,9 @@ extension SessionStatus {
             session: session, tenant: TenantID(try read.id("tenant")), key: KeyID(try read.string("key_id")),
             state: state, endState: endState, reason: try read.string("reason"),
             startedAt: try read.time("started_at"), endedAt: try read.time("ended_at"),
-            audioMilliseconds: try read.integer("audio_ms"), finals: Int(try read.integer("finals")),
+            audioMilliseconds: try read.integer("audio_ms"),
+            // Items that an earlier version wrote do not have it.
+            engineMilliseconds: item["engine_ms"]?.integer, finals: Int(try read.integer("finals")),
             transcriptLocation: item["transcript_location"]?.string, region: try read.string("region"))
     }
 }
