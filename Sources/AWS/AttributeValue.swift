@@ -8,6 +8,8 @@ public enum AttributeValue: Sendable, Hashable {
     case number(String)
     /// `BOOL`.
     case bool(Bool)
+    /// Of a type that nothing here writes: somebody else's. One such attribute must not make all other items unreadable.
+    case other
 
     /// A whole number.
     public static func number(_ value: some BinaryInteger) -> AttributeValue { .number("\(value)") }
@@ -42,6 +44,7 @@ extension AttributeValue: Codable {
         case string = "S"
         case number = "N"
         case bool = "BOOL"
+        case null = "NULL"
     }
 
     /// Reads `{"S": "text"}` and so on.
@@ -51,18 +54,21 @@ extension AttributeValue: Codable {
             self = .string(text)
         } else if let digits = try container.decodeIfPresent(String.self, forKey: .number) {
             self = .number(digits)
+        } else if let value = try container.decodeIfPresent(Bool.self, forKey: .bool) {
+            self = .bool(value)
         } else {
-            self = .bool(try container.decode(Bool.self, forKey: .bool))
+            self = .other
         }
     }
 
-    /// Writes `{"S": "text"}` and so on.
+    /// Writes `{"S": "text"}` and so on; what is of another type cannot be written back and becomes `{"NULL": true}`.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: Kind.self)
         switch self {
         case .string(let text): try container.encode(text, forKey: .string)
         case .number(let digits): try container.encode(digits, forKey: .number)
         case .bool(let value): try container.encode(value, forKey: .bool)
+        case .other: try container.encode(true, forKey: .null)
         }
     }
 }
