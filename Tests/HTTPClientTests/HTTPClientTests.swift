@@ -4,7 +4,7 @@ import HTTPClient
 import Testing
 import Web
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct HTTPClientTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct HTTPClientTests {
     @Test(arguments: [200, 201, 301, 302, 400, 403, 404, 412, 500, 503])
     func everyStatusIsAResponse(status: Int) async throws {
         try await withWebServer { origin, _ in

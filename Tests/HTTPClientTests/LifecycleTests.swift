@@ -3,7 +3,7 @@ import Foundation
 import HTTPClient
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct LifecycleTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct LifecycleTests {
     private static let silent: @Sendable (RawPeer, RawServer) throws -> Void = { peer, server in
         _ = try server.readRequest(from: peer)
         peer.readToEnd()

@@ -3,7 +3,7 @@ import Foundation
 import HTTPClient
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct MisbehaviourTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct MisbehaviourTests {
     @Test func aServerThatNeverAnswersIsATimeout() async throws {
         try await withRawServer { peer, server in
             _ = try server.readRequest(from: peer)

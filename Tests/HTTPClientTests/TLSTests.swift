@@ -4,7 +4,7 @@ import HTTPClient
 import Testing
 import Web
 
-@Suite(.serialized, .timeLimit(.minutes(2))) struct TLSTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct TLSTests {
     @Test func aCertificateMustBeTrustedAndNameTheHost() async throws {
         try await withCertificate(for: "IP:127.0.0.1") { files in
             try await withWebServer(tls: files) { origin, server in

@@ -11,10 +11,6 @@ struct LeaseReaper: Sendable {
     static let emptyLooks = 2
     /// Looks for an epoch's leases, before the next to call begins anew.
     static let lookLimit = 20
-    /// How long one transcript may take to be read, and how long after its beginning a reaping still asks for any: slots
-    /// are not held up for what is good to know.
-    static let transcriptWait = Duration.seconds(2)
-    static let transcriptsWait = Duration.seconds(4)
     /// Epochs of which is remembered that something was said of them.
     static let rememberedEpochs = 1_000
 
@@ -24,6 +20,10 @@ struct LeaseReaper: Sendable {
     let logger: Logger
     /// Between two looks.
     var lookInterval = Duration.milliseconds(500)
+    /// How long one transcript may take to be read, and how long after its beginning a reaping still asks for any: slots
+    /// are not held up for what is good to know.
+    var transcriptWait = Duration.seconds(2)
+    var transcriptsWait = Duration.seconds(4)
 
     private struct Progress {
         var isRunning = false
@@ -62,7 +62,7 @@ struct LeaseReaper: Sendable {
     ///
     /// - Returns: false if it was held no more.
     func free(_ lease: Lease) async throws -> Bool {
-        try await free(lease, TranscriptLook(transcripts, until: .now + Self.transcriptsWait))
+        try await free(lease, TranscriptLook(transcripts, wait: transcriptWait, until: .now + transcriptsWait))
     }
 
     // MARK: One at a time
@@ -102,7 +102,7 @@ struct LeaseReaper: Sendable {
 
     /// - Returns: how many could not be freed, as far as was seen.
     private func free(_ epoch: NodeEpoch) async throws -> Int {
-        let look = TranscriptLook(transcripts, until: .now + Self.transcriptsWait)
+        let look = TranscriptLook(transcripts, wait: transcriptWait, until: .now + transcriptsWait)
         var freed: Set<UUID> = []
         var emptyLooks = 0
         for number in 0..<Self.lookLimit {
@@ -172,17 +172,19 @@ struct LeaseReaper: Sendable {
 /// takes long, is asked no more: its sessions are then `interrupted` until their holder, if it comes back, says better.
 private final class TranscriptLook: Sendable {
     private let transcripts: any TranscriptStore
+    private let wait: Duration
     private let deadline: ContinuousClock.Instant
     private let isSilent = Locked(false)
 
-    init(_ transcripts: any TranscriptStore, until deadline: ContinuousClock.Instant) {
+    init(_ transcripts: any TranscriptStore, wait: Duration, until deadline: ContinuousClock.Instant) {
         self.transcripts = transcripts
+        self.wait = wait
         self.deadline = deadline
     }
 
     func transcript(of lease: Lease) async -> Transcript? {
         guard ContinuousClock.now < deadline, !isSilent.withLock({ $0 }) else { return nil }
-        let answer = await firstWithin(LeaseReaper.transcriptWait) { [transcripts] in
+        let answer = await firstWithin(wait) { [transcripts] in
             do {
                 return Answer.read(try await transcripts.get(lease.session, tenant: lease.tenant))
             } catch {

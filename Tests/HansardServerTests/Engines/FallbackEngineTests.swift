@@ -7,7 +7,7 @@ import Testing
 
 /// Two engines as one, at the edge: rooms, threads, and calls within calls. What is decided is the business of
 /// `EngineSuccession`.
-@Suite(.timeLimit(.minutes(2))) struct FallbackEngineTests {
+@Suite(.timeLimit(.minutes(10))) struct FallbackEngineTests {
     let first = ScriptedEngine("first", features: [.redaction])
     let second = ScriptedEngine("second")
     let log = LogRecorder()

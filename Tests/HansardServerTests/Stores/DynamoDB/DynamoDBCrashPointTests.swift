@@ -7,7 +7,7 @@ import Testing
 @testable import HansardServer
 
 /// What there is after a node, a client or an answer is lost at each point of a session's life.
-@Suite(.timeLimit(.minutes(2))) struct DynamoDBCrashPointTests {
+@Suite(.timeLimit(.minutes(10))) struct DynamoDBCrashPointTests {
     private let one = ConcurrencyLimit(sessions: 1, version: 1)
 
     /// Nothing is held, and there is room for one more.

@@ -6,7 +6,7 @@ import Testing
 @testable import HansardServer
 
 /// Every fault of every request of every change: what is thrown, what repeating does, and what there is in the end.
-@Suite(.timeLimit(.minutes(2))) struct DynamoDBRequestFaultTests {
+@Suite(.timeLimit(.minutes(10))) struct DynamoDBRequestFaultTests {
     private typealias Fate = FaultyTransport.Fate
 
     /// Faults that the SDKs' standard mode repeats.

@@ -8,7 +8,7 @@ import Testing
 @testable import HansardServer
 
 /// Many rounds on two nodes while requests fail in every way, and how many requests there are when none does.
-@Suite(.timeLimit(.minutes(2))) struct DynamoDBStormTests {
+@Suite(.timeLimit(.minutes(10))) struct DynamoDBStormTests {
     private typealias Fate = FaultyTransport.Fate
 
     private static let fates: [Fate] = [
