@@ -1,0 +1,87 @@
+import DequeModule
+
+/// The audio that a relay still needs: what may have to be replayed, and behind it what has not been sent yet. Positions
+/// are frames of the session's audio clock.
+struct RelayBuffer {
+    private struct Chunk {
+        var samples: [Int16]
+        /// Its first frame.
+        var start: Int64
+        /// Whether something in it may be speech.
+        var isLoud: Bool
+    }
+
+    /// A sample beyond this (-36 dBFS) may be speech.
+    static let loudness: Int16 = 512
+
+    private let channels: Int
+    private var chunks: Deque<Chunk> = []
+    /// The chunk that `position` is in; `chunks.count` at the end.
+    private var cursor = 0
+    /// Behind the last frame that came.
+    private(set) var end: Int64 = 0
+    /// The next frame to send.
+    private(set) var position: Int64 = 0
+
+    /// - Parameter channels: samples in a frame.
+    init(channels: Int) { self.channels = channels }
+
+    /// The first frame that is kept.
+    var start: Int64 { chunks.first?.start ?? end }
+    /// Frames that wait to be sent.
+    var waiting: Int64 { end - position }
+
+    /// Adds whole frames.
+    mutating func append(_ samples: [Int16]) {
+        guard !samples.isEmpty else { return }
+        let isLoud = samples.contains { $0 > Self.loudness || $0 < -Self.loudness }
+        chunks.append(Chunk(samples: samples, start: end, isLoud: isLoud))
+        end += Int64(samples.count / channels)
+    }
+
+    /// The next frames to send, at most `limit`, and whether they may hold speech; nil at the end. They are copied only
+    /// where one message is put together from several that came.
+    mutating func next(atMost limit: Int64) -> (samples: ArraySlice<Int16>, isLoud: Bool)? {
+        guard var (samples, isLoud) = piece(atMost: limit) else { return nil }
+        var rest = limit - Int64(samples.count / channels)
+        while rest > 0, let more = piece(atMost: rest) {
+            samples += more.samples
+            isLoud = isLoud || more.isLoud
+            rest -= Int64(more.samples.count / channels)
+        }
+        return (samples, isLoud)
+    }
+
+    private mutating func piece(atMost limit: Int64) -> (samples: ArraySlice<Int16>, isLoud: Bool)? {
+        guard cursor < chunks.count, limit > 0 else { return nil }
+        let chunk = chunks[cursor]
+        let offset = Int(position - chunk.start) * channels
+        let count = min(chunk.samples.count - offset, Int(limit) * channels)
+        position += Int64(count / channels)
+        if offset + count == chunk.samples.count { cursor += 1 }
+        return (chunk.samples[offset..<offset + count], chunk.isLoud)
+    }
+
+    /// Goes back, or forward, to a frame that is kept.
+    mutating func seek(to frame: Int64) {
+        position = min(max(frame, start), end)
+        cursor = chunks.firstIndex { $0.start + Int64($0.samples.count / channels) > position } ?? chunks.count
+    }
+
+    /// Forgets what lies before a frame, but nothing that has not been sent.
+    mutating func drop(before frame: Int64) {
+        let last = min(frame, position)
+        while let first = chunks.first, first.start + Int64(first.samples.count / channels) <= last {
+            chunks.removeFirst()
+            cursor -= 1
+        }
+    }
+
+    /// The first frame from `frame` on that may be speech, or `limit` if none before that is.
+    func firstLoud(from frame: Int64, before limit: Int64) -> Int64 {
+        let chunk = chunks.first {
+            $0.isLoud && $0.start + Int64($0.samples.count / channels) > frame
+        }
+        return min(max(chunk?.start ?? limit, frame), limit)
+    }
+}

@@ -1,0 +1,51 @@
+/// What has been heard of one channel, over all the streams that heard parts of it: each word is given once.
+struct RelayedChannel {
+    let channel: Int
+    /// Words before this have been given.
+    private(set) var finalThrough = AudioTime.zero
+    /// The last partial, if it has words that no final has given.
+    private(set) var open: EngineResult?
+
+    init(channel: Int) { self.channel = channel }
+
+    /// A result, in the session's time.
+    ///
+    /// - Returns: the event that it is, if it says something new.
+    mutating func take(_ result: EngineResult, isFinal: Bool) -> EngineEvent? {
+        let fresh = withoutGivenWords(result)
+        if isFinal { return give(fresh) }
+        open = fresh.words.isEmpty ? nil : fresh
+        return .partial(fresh)
+    }
+
+    /// The last partial's words count as final: the service does not say so in time.
+    mutating func promote() -> EngineEvent? { open.flatMap { give($0) } }
+
+    /// The stream is gone: what it said that was not final will be said again.
+    mutating func lostStream() { open = nil }
+
+    private mutating func give(_ result: EngineResult) -> EngineEvent? {
+        open = nil
+        // A silence that has been told already.
+        if result.words.isEmpty, result.through <= finalThrough { return nil }
+        var result = result
+        result.through = max(result.through, result.words.last?.end ?? .zero, finalThrough)
+        finalThrough = result.through
+        return .final(result)
+    }
+
+    /// A stream that was asked for its finals too early, or that hears again what another one has heard, repeats words.
+    private func withoutGivenWords(_ result: EngineResult) -> EngineResult {
+        let count = result.words.prefix { word in
+            word.start.microseconds + word.end.microseconds <= 2 * finalThrough.microseconds && finalThrough > .zero
+        }.count
+        guard count > 0 else { return result }
+        var result = result
+        result.words.removeFirst(count)
+        result.transcript = result.words.map(\.text).joined(separator: " ")
+        if result.punctuatedTranscript != nil {
+            result.punctuatedTranscript = result.words.map(\.written).joined(separator: " ")
+        }
+        return result
+    }
+}
