@@ -28,13 +28,14 @@ struct Parts: Sendable {
         guard let databaseURL = settings.databaseURL, !settings.secrets.isEmpty else {
             throw HansardError(.internal, "HANSARD_DATABASE_URL and HANSARD_SECRET must be resolved before the start")
         }
-        let engines = try await loadEngines(settings, logger)
+        let aws = try AWSStores.make(settings, logger: logger)
+        let engines = try await EngineRegistry.load(settings, aws: aws, logger: logger)
         var options = ConnectionPool.Options()
         options.connections = settings.databasePool
         let pool = ConnectionPool(databaseURL, options: options)
         let metrics = Metrics()
         let unreadable = UnreadableItems(metrics: metrics, logger: logger)
-        let (stores, stopStores) = try makeStores(settings, pool, unreadable, logger)
+        let (stores, stopStores) = try makeStores(settings, aws, pool, unreadable, logger)
         let (spool, recovery) = try Spool.open(
             folder: URL(filePath: settings.spoolFolder), maximumBytes: settings.spoolMaxBytes.bytes, logger: logger)
         let stop: @Sendable () async -> Void = {
@@ -55,9 +56,9 @@ struct Parts: Sendable {
 
     /// The stores that settings choose, and how they are stopped.
     private static func makeStores(
-        _ settings: Settings, _ pool: ConnectionPool, _ unreadable: UnreadableItems, _ logger: Logger
+        _ settings: Settings, _ aws: AWSStores?, _ pool: ConnectionPool, _ unreadable: UnreadableItems,
+        _ logger: Logger
     ) throws -> (Stores, stop: @Sendable () async -> Void) {
-        let aws = settings.usesAWS ? try AWSStores(environment: settings.awsEnvironment, logger: logger) : nil
         var connections: any ConnectionStore = PostgresConnectionStore(pool: pool)
         if let aws, settings.connections == .dynamodb {
             var store = try aws.connections(settings)
@@ -143,21 +144,6 @@ struct Parts: Sendable {
             health: services.storeHealth, reaper: reaper, endSessions: endSessions, logger: services.logger)
     }
 
-    private static func loadEngines(_ settings: Settings, _ logger: Logger) async throws -> EngineRegistry {
-        var engines: [String: any SpeechEngine] = ["synthetic": SyntheticEngine()]
-        if settings.engine == .pocketsphinx || settings.fallbackEngine == .pocketsphinx {
-            let cores = ProcessInfo.processInfo.activeProcessorCount
-            let slots = settings.engineSlots ?? cores * PocketSphinxEngine.slotsPerCore
-            logger.info("loading the local engine", metadata: ["slots": "\(slots)"])
-            engines["pocketsphinx"] = try await PocketSphinxEngine.load(folder: settings.modelDirectory, slots: slots) {
-                logger.debug("a decoder is ready", metadata: ["ready": "\($0)", "slots": "\(slots)"])
-            }
-        }
-        return EngineRegistry(
-            defaultEngine: settings.engine.rawValue, fallbackEngine: settings.fallbackEngine?.rawValue,
-            engines: engines, logger: logger)
-    }
-
     /// Tells the connection store of limits that change, until the task is cancelled.
     func keepStatingLimits() async {
         await services.statedLimits.keepStating(
@@ -231,7 +217,8 @@ struct Parts: Sendable {
                     name: "hansard_store_reachable", help: "1 if the store answered when it was last asked.",
                     value: isAway ? 0 : 1, labels: [("store", store)]))
         }
-        for engine in services.engines.engines.values {
+        for (name, engine) in services.engines.engines {
+            if let relay = engine as? RelayEngine { gauges += relay.gauges(name) }
             guard let capacity = engine.load.capacity else { continue }
             gauges.append(
                 Metrics.Gauge(name: "hansard_engine_slots", help: "Local engine slots.", value: Double(capacity)))

@@ -77,94 +77,60 @@ final class PocketSphinxEngine: SpeechEngine {
 
     /// One decoder for each channel that has results of its own.
     private final class Stream: EngineStream {
-        /// What the decoders' threads agree on: the stream has room when all have, and is over when all are.
-        private struct State {
-            var withoutRoom: Set<Int> = []
-            var running: Set<Int>
-        }
-
         private let audio: EngineAudio
         private let recognizers: [RecognizerStream]
-        private let gathering: Gathering
-
-        private final class Gathering: Sendable {
-            let state: Locked<State>
-            let deliver: @Sendable (EngineEvent) -> Void
-
-            init(channels: Int, deliver: @escaping @Sendable (EngineEvent) -> Void) {
-                state = Locked(State(running: Set(0..<channels)))
-                self.deliver = deliver
-            }
-
-            func take(_ event: RecognizerEvent, channel: Int) {
-                switch event {
-                case .progress(let through): deliver(.progress(channel: channel, through: AudioTime(through)))
-                case .partial(let result): deliver(.partial(EngineResult(result, channel: channel)))
-                case .final(let result): deliver(.final(EngineResult(result, channel: channel)))
-                case .flushed: deliver(.flushed(channel: channel))
-                case .capacity:
-                    let hasRoom = state.withLock { state in
-                        state.withoutRoom.remove(channel)
-                        return state.withoutRoom.isEmpty
-                    }
-                    if hasRoom { deliver(.capacity) }
-                case .ended:
-                    let isLast = state.withLock { state in
-                        state.running.remove(channel) != nil && state.running.isEmpty
-                    }
-                    if isLast { deliver(.ended) }
-                case .failed(let error): deliver(.failed(error.message))
-                }
-            }
-        }
+        private let gathering: ChannelGathering
 
         init(
             audio: EngineAudio, decoders: [DecoderReservation], deliver: @escaping @Sendable (EngineEvent) -> Void
         ) throws(LocalSpeechError) {
             self.audio = audio
-            let gathering = Gathering(channels: audio.resultChannels, deliver: deliver)
+            let gathering = ChannelGathering(channels: audio.resultChannels, deliver: deliver)
             var recognizers: [RecognizerStream] = []
             for channel in 0..<audio.resultChannels {
-                recognizers.append(
-                    try decoders[channel].start(sampleRate: audio.sampleRate) { gathering.take($0, channel: channel) })
+                let recognizer = try decoders[channel].start(sampleRate: audio.sampleRate) {
+                    gathering.take(EngineEvent($0), channel: channel)
+                }
+                recognizers.append(recognizer)
             }
             self.recognizers = recognizers
             self.gathering = gathering
         }
 
         func send(_ samples: [Int16]) -> SendOutcome {
-            if audio.channels == 1 { return note(recognizers[0].send(samples), channel: 0) }
-            if !audio.isMultichannel {
-                var mixed: [Int16] = []
-                mixed.appendDownmix(of: samples, channels: audio.channels)
-                return note(recognizers[0].send(mixed), channel: 0)
-            }
-            var outcome = SendOutcome.sent
-            for (channel, recognizer) in recognizers.enumerated() {
-                var own: [Int16] = []
-                own.appendChannel(channel, of: samples, channels: audio.channels)
-                switch note(recognizer.send(own), channel: channel) {
-                case .dropped: outcome = .dropped
-                case .backpressure: if outcome == .sent { outcome = .backpressure }
-                case .sent: break
-                }
-            }
-            return outcome
-        }
-
-        private func note(_ outcome: RecognizerSend, channel: Int) -> SendOutcome {
-            switch outcome {
-            case .sent: return .sent
-            case .dropped: return .dropped
-            case .backpressure:
-                gathering.state.withLock { _ = $0.withoutRoom.insert(channel) }
-                return .backpressure
-            }
+            let parts =
+                audio.isMultichannel
+                ? samples.apart(channels: audio.channels) : [samples.mixed(channels: audio.channels)]
+            return gathering.outcome(zip(recognizers, parts).map { SendOutcome($0.send($1)) })
         }
 
         func flush(channel: Int) { recognizers[channel].flush() }
         func finish() { recognizers.forEach { $0.finish() } }
         func cancel() { recognizers.forEach { $0.cancel() } }
+    }
+}
+
+extension EngineEvent {
+    fileprivate init(_ event: RecognizerEvent) {
+        switch event {
+        case .progress(let through): self = .progress(channel: 0, through: AudioTime(through))
+        case .partial(let result): self = .partial(EngineResult(result))
+        case .final(let result): self = .final(EngineResult(result))
+        case .flushed: self = .flushed(channel: 0)
+        case .capacity: self = .capacity
+        case .ended: self = .ended
+        case .failed(let error): self = .failed(error.message)
+        }
+    }
+}
+
+extension SendOutcome {
+    fileprivate init(_ outcome: RecognizerSend) {
+        switch outcome {
+        case .sent: self = .sent
+        case .backpressure: self = .backpressure
+        case .dropped: self = .dropped
+        }
     }
 }
 
@@ -176,9 +142,9 @@ extension AudioTime {
 }
 
 extension EngineResult {
-    fileprivate init(_ result: RecognizerResult, channel: Int) {
+    fileprivate init(_ result: RecognizerResult) {
         self.init(
-            channel: channel, through: AudioTime(result.through), transcript: result.text,
+            through: AudioTime(result.through), transcript: result.text,
             words: result.words.map {
                 Word(text: $0.text, start: AudioTime($0.start), end: AudioTime($0.end), confidence: $0.confidence)
             },

@@ -197,6 +197,49 @@ extension SettingType where Value == [Secret] {
     )
 }
 
+extension SettingType where Value == Secret {
+    /// A secret of somebody else's making.
+    static let secret = SettingType(
+        unit: "secret",
+        expected: "1 to 512 visible characters",
+        parse: { text in
+            (1...512).contains(text.utf8.count) && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f } ? Secret(text) : nil
+        },
+        format: { _ in "***" }
+    )
+}
+
+extension SettingType where Value == WebSocketURL {
+    /// Where a server of WebSockets is.
+    static let webSocketURL = SettingType(
+        unit: "URL",
+        expected: "an address such as wss://host or ws://host:port, without user, password and query",
+        parse: { text in
+            guard let url = WebSocketURL(text), !url.target.contains("?") else { return nil }
+            return url
+        },
+        format: { $0.description }
+    )
+}
+
+extension SettingType where Value == [String] {
+    /// Two or more of Amazon Transcribe's languages.
+    static let transcribeLanguages = SettingType(
+        unit: "codes",
+        expected: "two or more of Amazon Transcribe's language codes between commas, such as en-US,es-US, one of each "
+            + "language",
+        parse: { text in
+            let codes = splitList(text)
+            let languages = Set(codes.map { $0.prefix { $0 != "-" } })
+            guard codes.count >= 2, languages.count == codes.count,
+                codes.allSatisfy(TranscribeLanguages.codes.contains)
+            else { return nil }
+            return codes
+        },
+        format: { $0.joined(separator: ",") }
+    )
+}
+
 extension SettingType where Value == DatabaseURL {
     /// A libpq connection URL.
     static let databaseURL = SettingType(

@@ -71,6 +71,20 @@ public struct Settings: Sendable {
     public var fallbackEngine: EngineChoice?
     /// Sessions of a local engine at once; nil is what the cores carry in real time.
     public var engineSlots: Int?
+    /// Seconds of audio that an engine elsewhere is sent in a second.
+    public var engineSpeed = 1.0
+    /// A PEM file of authorities that engines elsewhere may be certified by, besides the system's.
+    public var engineAuthorities: String?
+    /// Audio after which a session goes on in another stream of Amazon Transcribe.
+    public var transcribeStreamLimit = Duration.seconds(14_100)
+    /// Whether each message to Amazon Transcribe is signed, not the handshake alone.
+    public var transcribeSigning = TranscribeSigning.handshake
+    /// The languages of `language=multi` with Amazon Transcribe.
+    public var transcribeLanguages = ["en-US", "es-US"]
+    /// The server of the engine `deepgram`.
+    public var deepgramURL = WebSocketURL(host: "api.deepgram.com", port: 443, target: "/", isTLS: true)
+    /// A key of that server's.
+    public var deepgramKey: Secret?
     /// The folder of PocketSphinx's models.
     public var modelDirectory = "/usr/share/pocketsphinx/model/en-us"
 
@@ -99,9 +113,15 @@ public struct Settings: Sendable {
         }
     }
     /// Whether a store is on AWS.
-    public var usesAWS: Bool {
+    public var storesOnAWS: Bool {
         if case .bucket = transcripts { true } else { connections == .dynamodb }
     }
+    /// Whether the node cannot do without AWS.
+    public var needsAWS: Bool {
+        storesOnAWS || engine == .amazonTranscribe || fallbackEngine == .amazonTranscribe
+    }
+    /// Whether there is something on AWS: what the node needs, or a region, so that a tenant may be set to Amazon Transcribe.
+    public var usesAWS: Bool { needsAWS || awsEnvironment["AWS_REGION"]?.isEmpty == false }
     /// Where the spool is kept.
     public var spoolFolder: String { "\(stateDirectory)/spool" }
     /// Both PEM files, if TLS is wanted.
@@ -125,8 +145,20 @@ public struct Settings: Sendable {
 public enum EngineChoice: String, Sendable, CaseIterable {
     /// Speech recognition on this machine.
     case pocketsphinx
+    /// Amazon Transcribe's streaming service.
+    case amazonTranscribe = "amazon-transcribe"
+    /// A server of the listen protocol: another Hansard, or Deepgram.
+    case deepgram
     /// Predictable results without listening, for load tests.
     case synthetic
+}
+
+/// What is signed of a stream to Amazon Transcribe.
+public enum TranscribeSigning: String, Sendable, CaseIterable {
+    /// The address that it is opened at.
+    case handshake
+    /// That, and each message.
+    case messages
 }
 
 /// Stores that can count sessions over all nodes.

@@ -90,6 +90,9 @@ extension Settings {
             missing("HANSARD_FALLBACK_ENGINE", "is \(engine.rawValue), the same as HANSARD_ENGINE; leave it out")
         }
         guard purpose == .serve || purpose == .development else { return problems }
+        if engine == .deepgram || fallbackEngine == .deepgram, deepgramKey == nil {
+            missing("HANSARD_DEEPGRAM_KEY", "is not given, and the engine deepgram needs it")
+        }
         switch (tlsCertificate, tlsKey) {
         case (_?, nil): missing("HANSARD_TLS_KEY", "is not given, but HANSARD_TLS_CERT is")
         case (nil, _?): missing("HANSARD_TLS_CERT", "is not given, but HANSARD_TLS_KEY is")

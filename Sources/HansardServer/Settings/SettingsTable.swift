@@ -181,6 +181,51 @@ extension Setting {
             default: "what the cores carry in real time",
             "local-engine sessions at once; those beyond are refused (503)"
         ),
+        Setting(
+            "HANSARD_ENGINE_SPEED",
+            \.engineSpeed,
+            .rate(of: "times", upTo: 100),
+            "how much faster than it is spoken an engine elsewhere may be sent audio; 1 is what live services want"
+        ),
+        Setting(
+            "HANSARD_ENGINE_AUTHORITIES",
+            \.engineAuthorities,
+            .optional(.file),
+            default: "the system's",
+            "PEM file of authorities that engines elsewhere may be certified by, besides the system's"
+        ),
+        Setting(
+            "HANSARD_TRANSCRIBE_STREAM_LIMIT",
+            \.transcribeStreamLimit,
+            .duration(AmazonTranscribe.streamLimits),
+            "audio after which a session goes on in another stream of Amazon Transcribe, whose own limit is 4h"
+        ),
+        Setting(
+            "HANSARD_TRANSCRIBE_SIGNING",
+            \.transcribeSigning,
+            .choice,
+            "whether each message to Amazon Transcribe is signed, or the handshake alone"
+        ),
+        Setting(
+            "HANSARD_TRANSCRIBE_LANGUAGES",
+            \.transcribeLanguages,
+            .transcribeLanguages,
+            "what language=multi chooses from with Amazon Transcribe, one dialect of each language"
+        ),
+        Setting(
+            "HANSARD_DEEPGRAM_URL",
+            \.deepgramURL,
+            .webSocketURL,
+            "the server of the engine deepgram: another Hansard, Deepgram, or any that speaks the listen protocol"
+        ),
+        Setting(
+            "HANSARD_DEEPGRAM_KEY",
+            \.deepgramKey,
+            .optional(.secret),
+            default: "none",
+            isSecret: true,
+            "an API key of that server's"
+        ),
         Setting("HANSARD_MODEL_DIR", \.modelDirectory, .folder, "PocketSphinx's models for English"),
     ]
 

@@ -25,6 +25,20 @@ struct AWSStores: Sendable {
             sources: configuration.credentialsSources(CredentialsTransfer(transport: http, clock: clock)), clock: clock)
     }
 
+    /// What a node has of AWS: nil if it needs nothing there, or if all that it might need is an engine that nobody has
+    /// chosen and AWS is not set up for it.
+    static func make(_ settings: Settings, logger: Logger) throws -> AWSStores? {
+        guard settings.usesAWS else { return nil }
+        do {
+            return try AWSStores(environment: settings.awsEnvironment, logger: logger)
+        } catch {
+            if settings.needsAWS { throw error }
+            logger.notice(
+                "Amazon Transcribe is not available to tenants", metadata: ["error": "\(describe(error))"])
+            return nil
+        }
+    }
+
     /// The table of connections and sessions.
     func table(_ settings: Settings) throws -> DynamoDB {
         DynamoDB(table: settings.dynamoDBTable, caller: try service(.dynamoDB))
@@ -53,6 +67,28 @@ struct AWSStores: Sendable {
         return S3TranscriptStore(s3: s3, location: location, now: { [clock] in clock.now })
     }
 
+    /// Amazon Transcribe.
+    func amazonTranscribe(_ settings: Settings) throws -> AmazonTranscribe {
+        var options = AmazonTranscribe.Options()
+        options.streamLimit = settings.transcribeStreamLimit
+        options.speed = settings.engineSpeed
+        options.signsChunks = settings.transcribeSigning == .messages
+        options.languages = settings.transcribeLanguages
+        options.authorities = settings.engineAuthorities
+        let clock = clock
+        return AmazonTranscribe(
+            service: try service(.transcribeStreaming), credentials: credentials,
+            origin: try origin(of: .transcribeStreaming), options: options, date: { clock.now })
+    }
+
+    private func origin(of name: AWSServiceName) throws -> String {
+        do {
+            return try configuration.origin(of: name)
+        } catch {
+            throw HansardError(.invalid, "\(error)")
+        }
+    }
+
     /// Ends what is in flight, and the thread.
     func close() async { await http.close() }
 
@@ -73,7 +109,7 @@ public enum AWSPreparation {
     /// - Parameter say: gets a line for each thing that was made or found.
     /// - Throws: `HansardError`, saying what to change.
     public static func run(settings: Settings, logger: Logger, say: @Sendable (String) -> Void) async throws {
-        guard settings.usesAWS else {
+        guard settings.storesOnAWS else {
             throw HansardError(
                 .invalid,
                 "nothing is to be prepared: HANSARD_CONNECTIONS is not dynamodb, and HANSARD_TRANSCRIPTS is no bucket")
@@ -114,7 +150,7 @@ public enum AWSPreparation {
     /// - Parameter say: gets a line for each call, with what is wrong if it failed.
     /// - Returns: whether all of them worked.
     public static func check(settings: Settings, logger: Logger, say: @Sendable (String) -> Void) async throws -> Bool {
-        guard settings.usesAWS else {
+        guard settings.storesOnAWS else {
             throw HansardError(
                 .invalid,
                 "nothing is to be checked: HANSARD_CONNECTIONS is not dynamodb, and HANSARD_TRANSCRIPTS is no bucket")

@@ -24,6 +24,8 @@ CALLS_OF_A_NODE = {
     "acquire", "renew", "release", "reap", "put a transcript", "get a transcript", "presign a download",
     "say where a late transcript is", "put a long transcript, and give one up", "delete a transcript",
 }
+TRANSCRIPTION = "transcribe:StartStreamTranscriptionWebSocket"
+STORE_ACTIONS = [one for one in actions(policy("node", AS_SHIPPED)) if one[1] != TRANSCRIPTION]
 # While it checks, moto's server fails (500) over any request without an Authorization header, as a presigned one is:
 # only ministack can judge that call.
 NOT_BY_MOTO = "presign a download"
@@ -67,7 +69,15 @@ def test_a_node_may_do_its_work(aws, check, table, bucket, node_key):
     assert kept == [], "what it leaves expires"
 
 
-@pytest.mark.parametrize(("statement", "action"), actions(policy("node", AS_SHIPPED)))
+def test_a_node_may_open_streams_of_transcribe():
+    """Neither emulator knows that service. It has no resources."""
+    statements = [one for one in policy("node", AS_SHIPPED)["Statement"] if TRANSCRIPTION in one["Action"]]
+    assert statements == [
+        {"Sid": "Transcription", "Effect": "Allow", "Action": [TRANSCRIPTION], "Resource": "*"}
+    ]
+
+
+@pytest.mark.parametrize(("statement", "action"), STORE_ACTIONS)
 def test_a_node_needs_each_action(aws, check, resources, table, bucket, statement, action):
     key = user_with(aws, reduced(aws, policy("node", resources), statement, action))
     said = refused(check(key))
