@@ -3,6 +3,7 @@
 import pytest
 
 from cluster import running_cluster
+from engines import LOCAL, SYNTHETIC, TRANSCRIBE, EngineServers
 from places import ASYNCAPI, BINARY
 from server import Server
 
@@ -17,17 +18,30 @@ SECRET = "a-secret-that-only-this-test-run-knows-0123456789"
 
 
 @pytest.fixture(scope="session")
-def speech_server():
-    """Listens for real, with room for as many sessions as any one test opens."""
-    with Server(HANSARD_ENGINE="pocketsphinx", HANSARD_ENGINE_SLOTS="4", HANSARD_SECRET=SECRET) as server:
-        yield server
+def engine_servers():
+    servers = EngineServers(HANSARD_SECRET=SECRET)
+    yield servers
+    servers.close()
 
 
 @pytest.fixture(scope="session")
-def synthetic_server():
-    """Answers without listening: for what concerns the wire alone."""
-    with Server(HANSARD_ENGINE="synthetic", HANSARD_SECRET=SECRET) as server:
-        yield server
+def speech_server(request, engine_servers):
+    """Listens for real; with each engine that does, in modules that say `EVERY_ENGINE = True`."""
+    return engine_servers[getattr(request, "param", LOCAL)]
+
+
+@pytest.fixture(scope="session")
+def synthetic_server(request, engine_servers):
+    """Answers without listening: for what concerns the wire alone. Also with each engine, in such modules."""
+    return engine_servers[getattr(request, "param", SYNTHETIC)]
+
+
+def pytest_generate_tests(metafunc):
+    if not getattr(metafunc.module, "EVERY_ENGINE", False):
+        return
+    for name, engine in (("speech_server", LOCAL), ("synthetic_server", SYNTHETIC)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, [engine, TRANSCRIBE], indirect=True, scope="session")
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from listen import (
 )
 from processes import open_files, wait_until
 
+# Who leaves is heard, whoever listens.
+EVERY_ENGINE = True
 INTERIM = LINEAR16 | {"interim_results": "true"}
 CROWD = 1000
 

@@ -37,7 +37,7 @@ START_SECONDS = 60
 STOP_SECONDS = 15
 
 KEY = AccessKey("AKIATRANSCRIBE000001", "the-secret-of-the-one-who-transcribes")
-TEMPORARY_KEY = AccessKey("ASIATRANSCRIBE000002", "the-secret-of-a-role", "the/token+of==a role")
+TEMPORARY_KEY = AccessKey("ASIATRANSCRIBE000002", "the-secret-of-a-role", "the/token+of==a-role")
 
 
 class TranscribeStandIn:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from relayed import Relayed
+from server import Server
 from transcribe import TranscribeStandIn
 
 
@@ -52,3 +54,29 @@ def own_stand_in():
     yield make
     for stand_in in made:
         stand_in.clean_up()
+
+
+# A server whose engine is a stand-in: eight times as fast as live, so that a test takes seconds.
+
+ENGINE_SPEED = 8
+
+
+@pytest.fixture(scope="module")
+def running_relay():
+    # What was held up may come at twice the pace.
+    with (
+        TranscribeStandIn(mode="blocks", pace_rate=2 * ENGINE_SPEED, lead_seconds=5.0 * ENGINE_SPEED) as stand_in,
+        Server(
+            HANSARD_ENGINE="amazon-transcribe", HANSARD_ENGINE_SPEED=str(ENGINE_SPEED), **stand_in.environment()
+        ) as server,
+    ):
+        yield Relayed(stand_in, server, ENGINE_SPEED)
+
+
+@pytest.fixture
+def relay(running_relay) -> Relayed:
+    """It relays to a stand-in that hears indexed blocks, enforces all rules, and knows nothing of other tests."""
+    running_relay.stand_in.reset()
+    yield running_relay
+    errors = [report["error"] for report in running_relay.stand_in.streams() if report["error"]]
+    assert not errors, errors[0]

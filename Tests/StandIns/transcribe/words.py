@@ -85,7 +85,8 @@ class WordRecogniser:
     def finish(self, rest: bytes) -> list[Heard]:
         heard = self._listen(rest)
         if self._decoder:
-            if speech := self._endpointer.end_stream(bytes(self._pending)):
+            # It cannot end with nothing.
+            if speech := self._endpointer.end_stream(bytes(self._pending) or bytes(BYTES_PER_SAMPLE)):
                 self._decoder.process_raw(speech)
             heard += self._end_utterance()
         return heard
