@@ -1,5 +1,6 @@
-"""What a call of DynamoDB costs besides its transfer: instructions (by callgrind, so that they carry over to other
-machines) and CPU time, beside botocore's CPU time for the same call in the same run."""
+"""What a call of DynamoDB costs besides its transfer, and a message of Amazon Transcribe: instructions (by callgrind, so
+that they carry over to other machines) and CPU time, beside the CPU time of botocore and of the package amazon-transcribe
+for the same in the same run."""
 
 import json
 import pathlib
@@ -14,11 +15,13 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.session import Session
 from places import PROJECT
+from StandIns.transcribe import events
 
 RELEASE = PROJECT / ".build/release"
 PROGRAM = PROJECT / ".build/aws_request"
 COUNT, FEW, MANY = 20_000, 100, 1_100
 REFERENCE_COUNT = 1_000
+AUDIO = bytes([7]) * 3200
 KEY, SECRET, TOKEN = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "t" * 800
 REGION, URL = "eu-west-1", "https://dynamodb.eu-west-1.amazonaws.com/"
 
@@ -94,22 +97,54 @@ def reference_microseconds(call) -> float:
     return (time.process_time() - start) / REFERENCE_COUNT * 1e6
 
 
+# The same by amazon-transcribe
+
+
+def frame_audio() -> None:
+    events.audio_event(AUDIO)
+
+
+def read_event(message: bytes):
+    def read() -> None:
+        results = json.loads(events.decode(message).payload)["Transcript"]["Results"]
+        assert len(results[0]["Alternatives"][0]["Items"]) == 20
+
+    return read
+
+
+def table(title: str, other: str, measured) -> None:
+    print(title)
+    print("(instructions without SHA extensions, which callgrind lacks)")
+    print(f"{'':<42} {'instructions':>12} {'us CPU':>8} {other + ' us':>20} {'takes':>12}")
+    for what, name, reference in measured:
+        microseconds, theirs = float(said(what, COUNT)), reference_microseconds(reference)
+        ratio = f"{theirs / microseconds:.1f} times"
+        print(f"{name:<42} {instructions(what):12,} {microseconds:8.1f} {theirs:20.1f} {ratio:>12}")
+    print()
+
+
 def main() -> None:
     compile_program()
+    message = bytes.fromhex(said("message").strip())
     size = len(said("body").strip())
     measured = [
         ("sign", "a signature, body of 1,500 bytes", sign),
         ("claim", f"a claim, body of {size:,} bytes", Claims(200, b"{}").call),
         ("refusal", "a claim that is refused, with its answer", Claims(400, said("answer").strip().encode()).call),
     ]
-    print("A call of DynamoDB besides its transfer: encoded, signed with a token of 800 bytes, its answer read")
-    print("(instructions without SHA extensions, which callgrind lacks)")
-    print(f"{'':<42} {'instructions':>12} {'us CPU':>8} {'botocore us':>12} {'botocore is':>12}")
-    for what, name, reference in measured:
-        microseconds, theirs = float(said(what, COUNT)), reference_microseconds(reference)
-        ratio = f"{theirs / microseconds:.1f} times"
-        print(f"{name:<42} {instructions(what):12,} {microseconds:8.1f} {theirs:12.1f} {ratio:>12}")
-    print()
+    table(
+        "A call of DynamoDB besides its transfer: encoded, signed with a token of 800 bytes, its answer read",
+        "botocore",
+        measured,
+    )
+    table(
+        "A message of Amazon Transcribe",
+        "amazon-transcribe",
+        [
+            ("audio", "100 ms of audio, framed", frame_audio),
+            ("event", f"a result of 20 words, {len(message):,} bytes", read_event(message)),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import HTTPClient
 // microseconds.
 //
 //     aws_request sign|claim|refusal COUNT     signs a body of 1,500 bytes; claims a slot; claims one that is refused
+//     aws_request audio|event COUNT            frames 100 ms of audio; reads a result of 20 words, as Transcribe has them
 //     aws_request body                         prints what a claim sends
+//     aws_request message                      prints that result's message, in hexadecimal
 //     aws_request answer                       prints the answer of a refusal
 
 let origin = "https://dynamodb.eu-west-1.amazonaws.com"
@@ -99,6 +101,53 @@ func beRefused(_ count: Int) async throws {
     }
 }
 
+/// A partial result of 20 words, as Amazon Transcribe sends it.
+let message: [UInt8] = {
+    let items = (0..<20).map { index in
+        """
+        {"Content":"word\(index)","EndTime":\(index).5,"StartTime":\(index).1,"Type":"pronunciation",\
+        "VocabularyFilterMatch":false}
+        """
+    }
+    let words = (0..<20).map { "word\($0)" }.joined(separator: " ")
+    let json = """
+        {"Transcript":{"Results":[{"Alternatives":[{"Items":[\(items.joined(separator: ","))],"Transcript":"\(words)"}],\
+        "EndTime":20.5,"IsPartial":true,"ResultId":"6f1c7f6e-1f0a-4c53-9d0c-2f3f4b5a6c7d","StartTime":0.1}]}}
+        """
+    let headers: [EventStreamMessage.Header] = [
+        .init(":message-type", .string("event")), .init(":event-type", .string("TranscriptEvent")),
+        .init(":content-type", .string("application/json")),
+    ]
+    guard let bytes = try? EventStreamMessage(headers: headers, payload: Array(json.utf8)).encoded() else {
+        preconditionFailure("it is a message")
+    }
+    return bytes
+}()
+
+func frame(_ count: Int) {
+    let audio = [UInt8](repeating: 7, count: 3_200)
+    var buffer: [UInt8] = []
+    buffer.reserveCapacity(4_096)
+    var bytes = 0
+    for _ in 0..<count {
+        buffer.removeAll(keepingCapacity: true)
+        audio.withUnsafeBytes { TranscribeAudio.append($0, to: &buffer) }
+        bytes += buffer.count
+    }
+    precondition(bytes == count * (3_200 + TranscribeAudio.overheadBytes))
+}
+
+func read(_ count: Int) throws {
+    var words = 0
+    for _ in 0..<count {
+        guard case .transcript(let results) = try TranscribeEvent(decoding: message) else {
+            preconditionFailure("it is a result")
+        }
+        words += results[0].alternatives[0].items.count
+    }
+    precondition(words == count * 20)
+}
+
 /// On a thread of our own: valgrind does not run libdispatch's.
 func run(_ body: @escaping @Sendable () async throws -> Void) throws {
     let loop = try EventLoop(name: "bench")
@@ -131,6 +180,9 @@ switch CommandLine.arguments[1] {
 case "sign": sign(count)
 case "claim": try run { try await claim(count) }
 case "refusal": try run { try await beRefused(count) }
+case "audio": frame(count)
+case "event": try read(count)
+case "message": print(message.map { String($0 / 16, radix: 16) + String($0 % 16, radix: 16) }.joined())
 case "body":
     try run {
         _ = try await table(CannedTransport(response: TransferResponse(status: 200), isTold: true)).transact(writes)

@@ -1,10 +1,11 @@
 // Many WebSocket clients in one cheap thread: raw sockets, epoll, one frame built once.
 //
-//     load PORT PATH KEY CONNECTIONS FRAME_BYTES INTERVAL_MS FRAMES
+//     load PORT PATH KEY CONNECTIONS FRAME_BYTES INTERVAL_MS FRAMES [event-stream]
 //
 // Opens CONNECTIONS sessions and prints "open N refused M"; then sends FRAMES binary frames on each, one every
 // INTERVAL_MS, spread evenly over the interval; prints "sent N received M"; holds the connections until its standard
-// input ends. FRAMES 0 leaves them idle but for a KeepAlive every four seconds.
+// input ends. FRAMES 0 leaves them idle but for a KeepAlive every four seconds. With event-stream each frame is what a
+// client of Amazon Transcribe sends, without checksums, and the connections are held without a word.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LARGEST_FRAME = 65535, KEEP_ALIVE_MS = 4000, EVENTS_AT_ONCE = 256 };
+enum { LARGEST_FRAME = 65535, EVENT_BYTES = 128, KEEP_ALIVE_MS = 4000, EVENTS_AT_ONCE = 256 };
 
 static int epoll;
 static unsigned long long received_bytes;
@@ -110,6 +111,30 @@ static size_t build_frame(unsigned char *frame, int opcode, const void *payload,
     return header + 4 + size;
 }
 
+// An AudioEvent of Amazon Transcribe around audio; nobody here looks at its checksums.
+static size_t build_event(unsigned char *event, const void *audio, size_t size) {
+    static const char *headers[][2] = {{":content-type", "application/octet-stream"},
+                                       {":event-type", "AudioEvent"},
+                                       {":message-type", "event"}};
+    size_t at = 12;
+    for (int i = 0; i < 3; i++) {
+        size_t name = strlen(headers[i][0]), value = strlen(headers[i][1]);
+        event[at++] = name;
+        memcpy(event + at, headers[i][0], name);
+        at += name;
+        event[at++] = 7;
+        event[at++] = value >> 8;
+        event[at++] = value & 0xff;
+        memcpy(event + at, headers[i][1], value);
+        at += value;
+    }
+    uint32_t lengths[] = {htonl(at + size + 4), htonl(at - 12), 0};
+    memcpy(event, lengths, 12);
+    memcpy(event + at, audio, size);
+    memset(event + at + size, 0, 4);
+    return at + size + 4;
+}
+
 // Loopback takes a whole frame or nothing while the server keeps up; if it does not, we wait for it.
 static void send_frame(int file, const unsigned char *frame, size_t size) {
     while (size > 0) {
@@ -144,14 +169,15 @@ static unsigned long long send_rounds(const int *files, int count, const unsigne
 }
 
 int main(int count, char **arguments) {
-    if (count != 8) {
-        fprintf(stderr, "usage: load PORT PATH KEY CONNECTIONS FRAME_BYTES INTERVAL_MS FRAMES\n");
+    bool is_event = count == 9 && strcmp(arguments[8], "event-stream") == 0;
+    if (count != 8 && !is_event) {
+        fprintf(stderr, "usage: load PORT PATH KEY CONNECTIONS FRAME_BYTES INTERVAL_MS FRAMES [event-stream]\n");
         return 2;
     }
     int port = atoi(arguments[1]), connections = atoi(arguments[4]), frame_bytes = atoi(arguments[5]);
     double interval_ms = atof(arguments[6]);
     long frames = atol(arguments[7]);
-    if (connections < 1 || frame_bytes < 0 || frame_bytes > LARGEST_FRAME || interval_ms <= 0) return 2;
+    if (connections < 1 || frame_bytes < 0 || frame_bytes > LARGEST_FRAME - EVENT_BYTES || interval_ms <= 0) return 2;
 
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -169,8 +195,14 @@ int main(int count, char **arguments) {
     printf("open %d refused %d\n", open, connections - open);
     fflush(stdout);
 
-    unsigned char payload[LARGEST_FRAME] = {0}, frame[LARGEST_FRAME + 8], keep_alive[64];
-    size_t size = build_frame(frame, 2, payload, frame_bytes);
+    static unsigned char audio[LARGEST_FRAME], payload[LARGEST_FRAME], frame[LARGEST_FRAME + 8], keep_alive[64];
+    size_t payload_bytes = frame_bytes;
+    if (is_event) {
+        payload_bytes = build_event(payload, audio, frame_bytes);
+    } else {
+        memcpy(payload, audio, frame_bytes);
+    }
+    size_t size = build_frame(frame, 2, payload, payload_bytes);
     size_t keep_alive_size = build_frame(keep_alive, 1, "{\"type\": \"KeepAlive\"}", 21);
     unsigned long long sent = send_rounds(files, open, frame, size, interval_ms, frames);
     if (frames > 0) receive(200);
@@ -178,7 +210,7 @@ int main(int count, char **arguments) {
     fflush(stdout);
     double last = now_ms();
     while (receive(200)) {
-        if (now_ms() - last < KEEP_ALIVE_MS) continue;
+        if (is_event || now_ms() - last < KEEP_ALIVE_MS) continue;
         last = now_ms();
         for (int i = 0; i < open; i++) send_frame(files[i], keep_alive, keep_alive_size);
     }
