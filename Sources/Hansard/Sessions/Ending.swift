@@ -60,4 +60,7 @@ public struct Ending: Sendable, Equatable {
     public static let tenantSuspended = Ending(code: 1008, reason: "tenant suspended", state: .terminated)
     /// An operator ended the session.
     public static let terminated = Ending(code: 1008, reason: "terminated by operator", state: .terminated)
+
+    /// Whether it cannot wait long for what an engine still has to say.
+    var isHurried: Bool { self == .nodeRestarting || self == .storeAway }
 }

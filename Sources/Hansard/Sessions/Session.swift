@@ -21,6 +21,10 @@ public struct Session: Sendable {
         public var engineSilence = Duration.seconds(30)
         /// How long an engine may take for the rest in all.
         public var engineDrain = Duration.seconds(300)
+        /// The same when nobody waits for the rest: the client did not say `CloseStream`.
+        public var engineDrainUnasked = Duration.seconds(30)
+        /// The same when the node, or the slot, is needed for something else.
+        public var engineDrainHurried = Duration.seconds(4)
         /// The limits of the protocol and the design.
         public init() {}
     }
@@ -86,6 +90,8 @@ public struct Session: Sendable {
     private var speaker: EngineDescription?
     private var metered: AudioTime?
     private var pauses: Pauses = []
+    /// What could not wait for the rest.
+    private var hurriedBy: Ending?
     /// When time first passed while the client was held back.
     private var pausedAt: ContinuousClock.Instant?
 
@@ -217,13 +223,24 @@ public struct Session: Sendable {
             phase = .ended
             return [.close(ending)]
         case .live where isEngineOpen:
-            phase = .finishing(ending, heard: now, deadline: now + limits.engineDrain)
+            phase = .finishing(ending, heard: now, deadline: now + drain(ending))
             return [.finishEngine]
         case .live:
             return settle(ending)
-        case .finishing, .settling, .ended:
+        case .finishing(let first, let heard, let deadline):
+            if ending.isHurried {
+                hurriedBy = ending
+                phase = .finishing(first, heard: heard, deadline: min(deadline, now + drain(ending)))
+            }
+            return []
+        case .settling, .ended:
             return []
         }
+    }
+
+    private func drain(_ ending: Ending) -> Duration {
+        if ending.isHurried { return limits.engineDrainHurried }
+        return ending.state == .completed ? limits.engineDrain : limits.engineDrainUnasked
     }
 
     /// Time has passed. Called about once a second.
@@ -237,6 +254,7 @@ public struct Session: Sendable {
         case .live where now - lastHeard >= limits.idle:
             return end(.idle, now: now)
         case .finishing(_, let heard, let deadline) where now >= min(deadline, heard + limits.engineSilence):
+            if let hurriedBy { phase = .finishing(hurriedBy, heard: heard, deadline: deadline) }
             return [.cancelEngine] + engineLost()
         default:
             return []

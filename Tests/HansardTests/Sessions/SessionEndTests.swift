@@ -173,6 +173,42 @@ import Testing
         #expect(run.actions.last == .settle(ending == .closeStream ? .engineFailed : ending))
     }
 
+    /// Whoever left without asking for the rest does not keep the engine for minutes, and a node that stops for seconds.
+    @Test(arguments: [
+        (Ending.clientGone, Duration.seconds(30)), (.idle, .seconds(30)), (.nodeRestarting, .seconds(4)),
+        (.storeAway, .seconds(4)),
+    ])
+    func theRestIsNotWaitedForLongWhereNobodyAskedForIt(_ ending: Ending, _ limit: Duration) {
+        var run = SessionRun.live()
+        run.silence(milliseconds: 1_000)
+        run.end(ending)
+        for second in 1..<Int(limit / .seconds(1)) {
+            run.engine(.progress(channel: 0, through: .milliseconds(10 * second)))
+            run.wait(.seconds(1))
+            #expect(run.tick().isEmpty)
+        }
+        run.wait(.seconds(1))
+        #expect(run.tick() == [.cancelEngine, .settle(ending)])
+    }
+
+    /// A node that stops while an engine still gives the rest waits seconds for it; then the client is told why.
+    @Test(arguments: [true, false]) func aNodeThatStopsHurriesWhatIsEnding(_ isInTime: Bool) {
+        var run = SessionRun.live()
+        run.silence(milliseconds: 1_000)
+        run.received(.closeStream)
+        run.end(.nodeRestarting)
+        run.wait(.seconds(3))
+        #expect(run.tick().isEmpty)
+        if isInTime {
+            run.engine(.ended)
+        } else {
+            run.wait(.seconds(1))
+            run.tick()
+        }
+        run.settled()
+        #expect(run.actions.last == .close(isInTime ? .closeStream : .nodeRestarting))
+    }
+
     @Test(arguments: [Ending.closeStream, .clientGone, .terminated])
     func theDrainDeadlineEndsTheWait(_ ending: Ending) {
         var run = SessionRun.live()
