@@ -62,13 +62,19 @@ public struct EngineRequest: Sendable, Equatable {
     public var options: SessionOptions
     /// Another engine goes on if this one fails: better to fail soon than to try for long.
     public var hasSubstitute: Bool
+    /// Another engine has failed with the first audio, which is late therefore.
+    public var takesOver: Bool
 
     /// A request as a session's owner makes it.
-    public init(audio: EngineAudio, language: String, options: SessionOptions, hasSubstitute: Bool = false) {
+    public init(
+        audio: EngineAudio, language: String, options: SessionOptions, hasSubstitute: Bool = false,
+        takesOver: Bool = false
+    ) {
         self.audio = audio
         self.language = language
         self.options = options
         self.hasSubstitute = hasSubstitute
+        self.takesOver = takesOver
     }
 }
 

@@ -63,8 +63,7 @@ struct AmazonTranscribe: UpstreamService {
         policy.minimumBilled = Self.minimumBilled
         policy.streamLimit = .milliseconds(Int(options.streamLimit.milliseconds))
         policy.speed = options.speed
-        if request.hasSubstitute { policy.patience = RelayPolicy.patienceWithSubstitute }
-        return policy
+        return policy.serving(request)
     }
 
     func call(for request: EngineRequest) async throws(HansardError) -> UpstreamCall {

@@ -40,8 +40,7 @@ struct DeepgramService: UpstreamService {
         policy.speed = speed
         policy.flushWait = Self.flushWait
         policy.quietFlushWait = Self.flushWait
-        if request.hasSubstitute { policy.patience = RelayPolicy.patienceWithSubstitute }
-        return policy
+        return policy.serving(request)
     }
 
     func call(for request: EngineRequest) async throws(HansardError) -> UpstreamCall {

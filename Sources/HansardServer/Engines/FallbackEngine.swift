@@ -133,6 +133,8 @@ private final class FallbackStream: EngineStream {
         var second: (any EngineStream)?
         var inputs: Deque<Input> = []
         var isBusy = false
+        /// Nothing has been sent to anyone yet.
+        var isBeginning = true
 
         init(_ audio: EngineAudio) { succession = EngineSuccession(audio: audio) }
     }
@@ -161,13 +163,14 @@ private final class FallbackStream: EngineStream {
         defer { state.isBusy = false }
         var refusal = "there was no room"
         do {
-            state.first = try first?.open(request(hasSubstitute: true), deliver: listener(to: .first))
+            state.first = try first?.open(request(hasSubstitute: true, takesOver: false), deliver: listener(to: .first))
         } catch {
             // What it says of the audio itself no other engine would take otherwise.
             if error.code == .invalid { throw error }
             refusal = error.message
         }
         if state.first == nil { perform(state.succession.firstRefused(refusal), state) }
+        state.isBeginning = false
         work(state)
     }
 
@@ -184,9 +187,10 @@ private final class FallbackStream: EngineStream {
     func finish() { _ = take(.finish, state.value) }
     func cancel() { _ = take(.cancel, state.value) }
 
-    private func request(hasSubstitute: Bool) -> EngineRequest {
+    private func request(hasSubstitute: Bool, takesOver: Bool) -> EngineRequest {
         var request = request
         request.hasSubstitute = hasSubstitute
+        request.takesOver = takesOver
         return request
     }
 
@@ -258,7 +262,8 @@ private final class FallbackStream: EngineStream {
             return state.succession.refused("\(reason); and there is no room in its second")
         }
         do {
-            state.second = try room.open(request(hasSubstitute: false), deliver: listener(to: .second))
+            state.second = try room.open(
+                request(hasSubstitute: false, takesOver: !state.isBeginning), deliver: listener(to: .second))
             return state.succession.opened(reservation.engine.description)
         } catch {
             return state.succession.refused("\(reason); its second: \(error.message)")

@@ -27,7 +27,7 @@ final class RelayEngine: SpeechEngine {
 
     /// Counts what became of a stream, and tells once that streams fail and once that they work again.
     func report(_ end: UpstreamEnd?) {
-        guard let change = record.note(end) else { return }
+        guard let change = record.note(end, now: .now) else { return }
         switch change {
         case .fails(let why):
             logger.warning("an engine's streams fail", metadata: ["engine": "\(description.name)", "error": "\(why)"])
@@ -131,6 +131,9 @@ extension EngineRequest {
 
 /// What has become of an engine's streams: for metrics, and so that trouble is one line in the log and not a flood.
 final class UpstreamRecord: Sendable {
+    /// News are told no more often: a service that refuses some of many streams would fail and work by turns.
+    static let quiet = Duration.seconds(60)
+
     /// News.
     enum Change: Equatable {
         case fails(String)
@@ -144,32 +147,39 @@ final class UpstreamRecord: Sendable {
         var refused = 0
         /// Since a stream last failed, none has said anything.
         var isFailing = false
+        /// Whether that was told, and when it was told last.
+        fileprivate var isTold = false
+        fileprivate var toldAt: ContinuousClock.Instant?
+
+        fileprivate mutating func fails(_ why: String, now: ContinuousClock.Instant) -> Change? {
+            isFailing = true
+            if isTold || toldAt.map({ now - $0 < UpstreamRecord.quiet }) ?? false { return nil }
+            (isTold, toldAt) = (true, now)
+            return .fails(why)
+        }
     }
 
     private let state = Locked(Counts())
     var counts: Counts { state.withLock { $0 } }
 
     /// A stream said its first words, or ended by itself (nil); or it failed.
-    func note(_ end: UpstreamEnd?) -> Change? {
+    func note(_ end: UpstreamEnd?, now: ContinuousClock.Instant) -> Change? {
         state.withLock { counts in
-            let wasFailing = counts.isFailing
             switch end {
             case nil, .clean:
                 counts.worked += 1
                 counts.isFailing = false
-                return wasFailing ? .works : nil
+                defer { counts.isTold = false }
+                return counts.isTold ? .works : nil
             case .failed(let why):
                 counts.failed += 1
-                counts.isFailing = true
-                return wasFailing ? nil : .fails(why)
+                return counts.fails(why, now: now)
             case .limited(let why):
                 counts.limited += 1
-                counts.isFailing = true
-                return wasFailing ? nil : .fails(why)
+                return counts.fails(why, now: now)
             case .refused(let why):
                 counts.refused += 1
-                counts.isFailing = true
-                return wasFailing ? nil : .fails(why)
+                return counts.fails(why, now: now)
             }
         }
     }

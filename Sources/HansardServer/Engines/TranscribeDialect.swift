@@ -65,7 +65,8 @@ extension UpstreamEnd {
 extension UpstreamResult {
     /// A result as the service gave it: its text is written text, from which the bare words are taken.
     init(_ result: TranscribeResult) {
-        let channel = result.channelID.flatMap { Int($0.drop { !$0.isNumber }) } ?? 0
+        // A channel that cannot be read is none that was asked for.
+        let channel = result.channelID.map { Int($0.drop { !$0.isNumber }) ?? -1 } ?? 0
         guard let alternative = result.alternatives.first else {
             self.init(
                 EngineResult(channel: channel, through: .seconds(result.endTime), transcript: "", words: []),

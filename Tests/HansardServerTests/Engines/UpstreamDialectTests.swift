@@ -209,4 +209,24 @@ import Web
         #expect(dialect.message(.keepAlive) == .text(#"{"type": "KeepAlive"}"#))
         #expect(dialect.message(.endStream) == .text(#"{"type": "CloseStream"}"#))
     }
+
+    /// A limit or a revoked key is not a matter of one stream.
+    @Test func closesAndRefusalsAreEndsOfTheirKind() throws {
+        let url = try #require(WebSocketURL("ws://127.0.0.1:1"))
+        let service = DeepgramService(base: url, key: Secret("k"), speed: 1, authorities: nil)
+        func end(_ code: UInt16?, _ cause: WebSocketClosure.Cause = .peer) -> UpstreamEnd {
+            service.end(after: WebSocketClosure(cause: cause, code: code, reason: "why"))
+        }
+        #expect(end(1000) == .clean)
+        #expect(end(1008) == .refused("why"))
+        #expect(end(1011) == .failed("closed with 1011 why"))
+        #expect(end(nil, .connectionLost) == .failed("the connection was lost: why"))
+        func refused(_ status: Int) -> UpstreamEnd {
+            service.end(after: WebSocketConnectError(.refused(status: status), "no"))
+        }
+        #expect(refused(429) == .limited("no"))
+        #expect([400, 401, 402, 403, 404].allSatisfy { refused($0) == .refused("no") })
+        #expect(refused(503) == .failed("no"))
+        #expect(service.end(after: WebSocketConnectError(.timedOut, "late")) == .failed("late"))
+    }
 }

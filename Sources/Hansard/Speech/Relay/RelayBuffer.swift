@@ -7,8 +7,8 @@ struct RelayBuffer {
         var samples: [Int16]
         /// Its first frame.
         var start: Int64
-        /// Whether something in it may be speech.
-        var isLoud: Bool
+        /// The channels on which something in it may be speech, a bit each.
+        var loudChannels: UInt32
     }
 
     /// A sample beyond this (-36 dBFS) may be speech.
@@ -34,9 +34,17 @@ struct RelayBuffer {
     /// Adds whole frames.
     mutating func append(_ samples: [Int16]) {
         guard !samples.isEmpty else { return }
-        let isLoud = samples.contains { $0 > Self.loudness || $0 < -Self.loudness }
-        chunks.append(Chunk(samples: samples, start: end, isLoud: isLoud))
+        chunks.append(Chunk(samples: samples, start: end, loudChannels: loudChannels(samples)))
         end += Int64(samples.count / channels)
+    }
+
+    private func loudChannels(_ samples: [Int16]) -> UInt32 {
+        func isLoud(_ sample: Int16) -> Bool { sample > Self.loudness || sample < -Self.loudness }
+        guard channels > 1 else { return samples.contains(where: isLoud) ? 1 : 0 }
+        return (0..<channels).reduce(0) { loud, channel in
+            let isLoud = stride(from: channel, to: samples.count, by: channels).contains { isLoud(samples[$0]) }
+            return isLoud ? loud | 1 << UInt32(channel) : loud
+        }
     }
 
     /// The next frames to send, at most `limit`, and whether they may hold speech; nil at the end. They are copied only
@@ -59,7 +67,7 @@ struct RelayBuffer {
         let count = min(chunk.samples.count - offset, Int(limit) * channels)
         position += Int64(count / channels)
         if offset + count == chunk.samples.count { cursor += 1 }
-        return (chunk.samples[offset..<offset + count], chunk.isLoud)
+        return (chunk.samples[offset..<offset + count], chunk.loudChannels != 0)
     }
 
     /// Goes back, or forward, to a frame that is kept.
@@ -77,10 +85,10 @@ struct RelayBuffer {
         }
     }
 
-    /// The first frame from `frame` on that may be speech, or `limit` if none before that is.
-    func firstLoud(from frame: Int64, before limit: Int64) -> Int64 {
+    /// The first frame from `frame` on that may be speech on a channel, or `limit` if none before that is.
+    func firstLoud(from frame: Int64, before limit: Int64, channel: Int) -> Int64 {
         let chunk = chunks.first {
-            $0.isLoud && $0.start + Int64($0.samples.count / channels) > frame
+            $0.loudChannels & 1 << UInt32(channel) != 0 && $0.start + Int64($0.samples.count / channels) > frame
         }
         return min(max(chunk?.start ?? limit, frame), limit)
     }

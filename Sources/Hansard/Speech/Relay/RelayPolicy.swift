@@ -32,6 +32,10 @@ public struct RelayPolicy: Sendable {
     public var patience = Duration.seconds(60)
     /// The same if there is another engine to go on with.
     public static let patienceWithSubstitute = Duration.seconds(5)
+    /// Whether the words of the last partials are given as finals when it gives up: not if another engine hears them again.
+    public var givesLastPartials = true
+    /// Whether the first audio is overdue: another engine has failed with it.
+    public var beginsLate = false
 
     /// A message of audio has at least so much, but the last before a pause.
     public var shortestMessage = AudioTime.milliseconds(50)
@@ -62,6 +66,17 @@ public struct RelayPolicy: Sendable {
     public var answerable = AudioTime.milliseconds(2_000)
     /// What may be speech and is shorter is no word.
     public var shortestWord = AudioTime.milliseconds(100)
+
+    /// The policy for one session: with another engine to go on with, or after another one has failed.
+    public func serving(_ request: EngineRequest) -> RelayPolicy {
+        var policy = self
+        if request.hasSubstitute {
+            policy.patience = Self.patienceWithSubstitute
+            policy.givesLastPartials = false
+        }
+        policy.beginsLate = request.takesOver
+        return policy
+    }
 
     /// A policy with the usual limits.
     public init(flush: Flush, keepAlive: KeepAlive) {

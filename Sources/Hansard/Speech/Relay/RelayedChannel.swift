@@ -5,6 +5,8 @@ struct RelayedChannel {
     private(set) var finalThrough = AudioTime.zero
     /// The last partial, if it has words that no final has given.
     private(set) var open: EngineResult?
+    /// The same of a stream that is gone, until another one says something.
+    private var lost: EngineResult?
 
     init(channel: Int) { self.channel = channel }
 
@@ -13,16 +15,31 @@ struct RelayedChannel {
     /// - Returns: the event that it is, if it says something new.
     mutating func take(_ result: EngineResult, isFinal: Bool) -> EngineEvent? {
         let fresh = withoutGivenWords(result)
+        lost = nil
         if isFinal { return give(fresh) }
         open = fresh.words.isEmpty ? nil : fresh
         return .partial(fresh)
     }
 
-    /// The last partial's words count as final: the service does not say so in time.
-    mutating func promote() -> EngineEvent? { open.flatMap { give($0) } }
+    /// The last partial's words count as final: the service does not say so in time. It reaches to the last word alone: there
+    /// may be others behind it that were not understood yet.
+    mutating func promote() -> EngineEvent? {
+        guard var result = open, let last = result.words.last else { return nil }
+        result.through = last.end
+        return give(result)
+    }
 
     /// The stream is gone: what it said that was not final will be said again.
-    mutating func lostStream() { open = nil }
+    mutating func lostStream() {
+        lost = open ?? lost
+        open = nil
+    }
+
+    /// There will be no other stream: what the last one said counts as final.
+    mutating func promoteLost() -> EngineEvent? {
+        open = open ?? lost
+        return promote()
+    }
 
     private mutating func give(_ result: EngineResult) -> EngineEvent? {
         open = nil

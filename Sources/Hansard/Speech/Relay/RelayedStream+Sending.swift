@@ -5,6 +5,7 @@ extension RelayedStream {
     /// Does whatever can be done now: sends what the pace allows, asks for finals, keeps the service awake, changes streams,
     /// ends.
     mutating func pump(now: ContinuousClock.Instant, _ actions: inout [Action]) {
+        live.passed(now, end: buffer.end)
         pace.passed(now, isCatchingUp: isCatchingUp)
         settleFlushes(now, &actions)
         if phase == .open, isChangeoverDue {
@@ -20,6 +21,7 @@ extension RelayedStream {
             keepAwake(now, &actions)
             end(now, &actions)
             meter(&actions)
+            if buffer.position >= replayedThrough + frames(Self.silentRecovery) { outageIsOver() }
         }
         report(&actions)
         forget()
@@ -59,7 +61,11 @@ extension RelayedStream {
         flushes[index].deadline = now + (isQuiet ? policy.quietFlushWait : policy.flushWait)
         switch policy.flush {
         case .message: actions.append(.askForFinals(channel: channel))
-        case .silence(let length): sendSilence(frames(length), now, &actions)
+        case .silence(let length):
+            // It is heard on all channels, and once is enough.
+            guard silentAt != buffer.position else { break }
+            silentAt = buffer.position
+            sendSilence(frames(length), now, &actions)
         }
     }
 

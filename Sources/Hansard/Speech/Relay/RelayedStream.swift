@@ -62,7 +62,7 @@ public struct RelayedStream: Sendable {
     /// What is sent.
     public let audio: EngineAudio
     let policy: RelayPolicy
-    private let random: @Sendable () -> Double
+    let random: @Sendable () -> Double
 
     var phase: Phase
     var buffer: RelayBuffer
@@ -71,21 +71,25 @@ public struct RelayedStream: Sendable {
     var channels: [RelayedChannel]
     var flushes: [Flush] = []
     var isFinishing = false
-    /// Audio up to here came before the newest stream was opened: it may go faster than live.
-    var catchUpThrough: Int64 = 0
+    /// Where the client's audio would be by now if nothing had been held up.
+    var live: LivePosition
+    /// Audio up to here came before the newest stream was opened.
+    var replayedThrough: Int64 = 0
+    /// Where silence of ours was last sent to end an utterance.
+    var silentAt: Int64?
     var sentAt: ContinuousClock.Instant
     /// What may be speech and has been sent since the service last said something.
     var unanswered = Unanswered()
-    private var hasReplayedEnd = false
+    var hasReplayedEnd = false
     var blockedSince: ContinuousClock.Instant?
     private var tickedAt: ContinuousClock.Instant
     /// Where the buffer was last cleared.
     var forgottenAt: Int64 = 0
     var isHeldBack = false
-    private var backoff = ReopenBackoff()
-    private var outageSince: ContinuousClock.Instant?
-    private var refusals = 0
-    private var hasStalled = false
+    var backoff = ReopenBackoff()
+    var outageSince: ContinuousClock.Instant?
+    var refusals = 0
+    var hasStalled = false
     var metered = AudioTime.zero
     var billedBefore = AudioTime.zero
     var heardThrough: Int64 = 0
@@ -103,6 +107,10 @@ public struct RelayedStream: Sendable {
     /// A stream that hears so much after what was replayed works. One that only says again what was said before may fail
     /// at the same place for ever.
     static let recovery = AudioTime.milliseconds(1_000)
+    /// The same of a stream that says nothing: nobody may be speaking.
+    static let silentRecovery = AudioTime.milliseconds(5_000)
+    /// So far behind nothing has to be made good.
+    static let lateness = AudioTime.milliseconds(200)
     /// Part of the stream's limit at whose end a pause is used to change streams.
     static let changeoverPart: Int64 = 50
 
@@ -124,6 +132,10 @@ public struct RelayedStream: Sendable {
         buffer = RelayBuffer(channels: audio.channels)
         clock = RelayClock(sampleRate: audio.sampleRate, start: 0)
         pace = RelayPace(sampleRate: audio.sampleRate, speed: policy.speed)
+        live = LivePosition(
+            pace: RelayPace(
+                sampleRate: audio.sampleRate, speed: policy.speed,
+                overdue: policy.beginsLate ? policy.replayLimit : .zero))
         channels = (0..<audio.resultChannels).map { RelayedChannel(channel: $0) }
         sentAt = now
         tickedAt = now
@@ -209,12 +221,15 @@ public struct RelayedStream: Sendable {
         guard isListening else { return [] }
         var actions: [Action] = []
         let given = finalTotal
-        (hasStalled, unanswered) = (false, Unanswered())
-        for result in results where channels.indices.contains(result.result.channel) { take(result, now, &actions) }
-        if outageSince != nil, finalTotal > given || buffer.position >= catchUpThrough + frames(Self.recovery) {
-            backoff.worked()
-            (outageSince, refusals) = (nil, 0)
+        hasStalled = false
+        if results.isEmpty {
+            // A sign of life, and of nothing that was heard.
+            unanswered.since = unanswered.since.map { _ in now }
+        } else {
+            unanswered = Unanswered()
         }
+        for result in results where channels.indices.contains(result.result.channel) { take(result, now, &actions) }
+        if finalTotal > given || buffer.position >= replayedThrough + frames(Self.recovery) { outageIsOver() }
         if case .ending = phase { phase = .ending(deadline: now + policy.endWait) }
         pump(now: now, &actions)
         return actions
@@ -243,6 +258,8 @@ public struct RelayedStream: Sendable {
         case .waiting(let until) where now >= until:
             phase = .opening
             actions.append(.open)
+            // The session must not take an outage for silence.
+            actions.append(.deliver(.progress(channel: 0, through: time(heardThrough))))
         case .ending(let deadline) where now >= deadline:
             if hasReplayedEnd || !hasUnheardAudio {
                 actions.append(.close)
@@ -274,102 +291,12 @@ public struct RelayedStream: Sendable {
             if buffer.waiting > 0, blockedSince == nil {
                 let isWhole = buffer.waiting >= frames(policy.shortestMessage)
                 let remainder = isWhole ? now : max(now, sentAt + Self.remainderWait)
-                next = min(next, max(remainder, now + pace.wait(isCatchingUp: isCatchingUp)))
+                next = min(next, max(remainder, pace.opens(isCatchingUp: isCatchingUp) ?? now))
             }
             for case let deadline? in flushes.map(\.deadline) { next = min(next, deadline) }
             if case .ending(let deadline) = phase { next = min(next, deadline) }
             return max(next, now + .milliseconds(1))
         }
-    }
-
-    // MARK: Ends
-
-    var hasStream: Bool {
-        switch phase {
-        case .opening, .open, .ending: true
-        case .waiting, .over: false
-        }
-    }
-
-    var isListening: Bool {
-        switch phase {
-        case .open, .ending: true
-        case .waiting, .opening, .over: false
-        }
-    }
-
-    var isCatchingUp: Bool { buffer.position < catchUpThrough }
-
-    /// A stream to which one speaks in vain. A service may hear nothing in a noise: it is believed the second time.
-    private func isStalled(_ now: ContinuousClock.Instant) -> Bool {
-        if let blockedSince, now - blockedSince >= policy.stallWait { return true }
-        guard let since = unanswered.since, !hasStalled else { return false }
-        return unanswered.frames >= frames(policy.answerable) && now - since >= policy.stallWait
-    }
-
-    private mutating func leaveSilentStream(_ now: ContinuousClock.Instant, _ actions: inout [Action]) {
-        let end = UpstreamEnd.failed("it does not answer")
-        actions += [.close, .report(end)]
-        meterStream(&actions)
-        reopen(after: end, now: now, &actions)
-    }
-
-    /// Opens the next stream, or gives up.
-    private mutating func reopen(after end: UpstreamEnd, now: ContinuousClock.Instant, _ actions: inout [Action]) {
-        if isFinishing, !hasUnheardAudio { return finish(&actions) }
-        let since = outageSince ?? now
-        outageSince = since
-        switch end {
-        case .refused(let why):
-            refusals += 1
-            if refusals >= Self.refusalsBelieved { return fail(why, &actions) }
-        case .failed(let why), .limited(let why):
-            if now - since >= policy.patience { return fail(why, &actions) }
-        case .clean:
-            if now - since >= policy.patience { return fail("it closes every stream", &actions) }
-        }
-        if case .limited = end { backoff.slowDown() }
-        startOver(at: now + backoff.pause(random: random()))
-    }
-
-    /// The audio since the last final is to be sent again, into a new stream.
-    mutating func startOver(at time: ContinuousClock.Instant) {
-        let from = replayStart
-        for index in channels.indices { channels[index].lostStream() }
-        for index in flushes.indices { (flushes[index].deadline, flushes[index].latest) = (nil, nil) }
-        catchUpThrough = buffer.end
-        buffer.seek(to: from)
-        clock = RelayClock(sampleRate: audio.sampleRate, start: buffer.position)
-        (unanswered, blockedSince) = (Unanswered(), nil)
-        phase = .waiting(until: time)
-    }
-
-    /// Where the next stream begins to listen: at the last final, or later if nothing but quiet was heard since.
-    var replayStart: Int64 {
-        channels.map { channel in
-            let final = frameOf(channel.finalThrough)
-            guard channel.open == nil else { return final }
-            return buffer.firstLoud(from: final, before: max(final, buffer.position - frames(policy.quietMargin)))
-        }.min() ?? 0
-    }
-
-    private var hasUnheardAudio: Bool {
-        buffer.waiting > 0 || channels.contains { $0.open != nil } || unanswered.frames >= frames(policy.shortestWord)
-    }
-
-    private mutating func finish(_ actions: inout [Action]) {
-        for index in channels.indices {
-            if let event = channels[index].promote() { actions.append(.deliver(event)) }
-        }
-        for flush in flushes where flush.isAsked { actions.append(.deliver(.flushed(channel: flush.channel))) }
-        flushes = []
-        phase = .over
-        actions.append(.deliver(.ended))
-    }
-
-    private mutating func fail(_ why: String, _ actions: inout [Action]) {
-        phase = .over
-        actions.append(.deliver(.failed(why)))
     }
 
     // MARK: Measures

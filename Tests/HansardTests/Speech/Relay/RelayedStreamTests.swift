@@ -178,6 +178,117 @@ import Testing
         #expect(simulation.send([1]) == .sent)
     }
 
+    /// Behind the client by no more than what a service's own delay and messages make.
+    private func lag(_ simulation: RelaySimulation) -> Double {
+        Double(simulation.relay.buffer.end - simulation.relay.buffer.position) / Double(IndexedAudio.sampleRate)
+    }
+
+    /// What an outage, a late connection or silence of ours held up is made good while the client goes on speaking.
+    @Test func aDelayDoesNotStay() {
+        var simulation = RelaySimulation()
+        let speech = IndexedAudio.speech(blocks: 900, spoken: 30, quiet: 8)
+        simulation.speak(Array(speech[..<10_000]))
+        simulation.fault(.isAway(.seconds(8)))
+        simulation.speak(Array(speech[10_000..<22_000]))
+        #expect(lag(simulation) > 2)
+        simulation.speak(Array(speech[22_000..<45_000]))
+        #expect(lag(simulation) < 0.5)
+        for start in stride(from: 45_000, to: 85_000, by: 2_000) {
+            simulation.speak(Array(speech[start..<start + 2_000]))
+            simulation.flush()
+        }
+        #expect(lag(simulation) < 1.5, "twenty requests for finals")
+        simulation.speak(Array(speech[85_000...]))
+        #expect(lag(simulation) < 0.5)
+        simulation.finish()
+        simulation.passUntilOver()
+        simulation.expectAllWords(of: speech)
+        #expect(simulation.flushes == 20)
+    }
+
+    /// Another engine has failed with the first audio: it is overdue, and what comes later is not.
+    @Test func whatAnotherEngineFailedWithIsMadeGood() {
+        var policy = RelayPolicy.simulated
+        policy.beginsLate = true
+        var simulation = RelaySimulation(policy: policy)
+        let speech = IndexedAudio.speech(blocks: 600, spoken: 30, quiet: 8)
+        _ = simulation.send(Array(speech[..<20_000]))
+        simulation.speak(Array(speech[20_000..<42_000]))
+        #expect(lag(simulation) < 0.5)
+        simulation.speak(Array(speech[42_000...]))
+        simulation.finish()
+        simulation.passUntilOver()
+        simulation.expectAllWords(of: speech)
+    }
+
+    // MARK: A service that ends streams while nobody speaks
+
+    /// Two ends with nothing between are no outage if the stream between them worked.
+    @Test(arguments: [UpstreamEnd.clean, .failed("lost"), .refused("expired")])
+    func endsFarApartAreNotOneOutage(_ end: UpstreamEnd) {
+        var policy = RelayPolicy.simulated
+        policy.patience = .seconds(5)
+        var simulation = RelaySimulation(policy: policy)
+        let quiet = [Int16](repeating: 0, count: 10_000)
+        for _ in 0..<5 {
+            simulation.speak(quiet)
+            simulation.fault(.ends(end))
+        }
+        simulation.speak(quiet)
+        #expect(simulation.failure == nil)
+        #expect(simulation.streams == 6)
+    }
+
+    @Test func whatWasSeenLastIsKeptWhenNothingComesAfterIt() {
+        var simulation = RelaySimulation()
+        simulation.speak(Array(Self.speech[..<2_500]))
+        #expect(simulation.words.isEmpty && simulation.partials > 2)
+        simulation.fault(.isAway(.seconds(300)))
+        simulation.passUntilOver()
+        #expect(simulation.failure == "away")
+        #expect(simulation.words.map(\.text) == (0..<20).map { "b\($0)" })
+        var policy = RelayPolicy.simulated
+        policy.givesLastPartials = false
+        var other = RelaySimulation(policy: policy)
+        other.speak(Array(Self.speech[..<2_500]))
+        other.fault(.isAway(.seconds(300)))
+        other.passUntilOver()
+        #expect(other.words.isEmpty, "another engine hears them again")
+    }
+
+    @Test func tooManyStreamsAreTriedSlowly() {
+        var simulation = RelaySimulation()
+        simulation.pass(.seconds(1))
+        simulation.fault(.ends(.limited("too many")))
+        simulation.pass(.milliseconds(900))
+        #expect(simulation.streams == 1)
+        simulation.pass(.seconds(1))
+        #expect(simulation.streams == 2)
+    }
+
+    /// A service may hear nothing in a noise: it is left once, and believed then.
+    @Test func aNoiseIsNotTriedForEver() {
+        var simulation = RelaySimulation()
+        simulation.speak([Int16](repeating: 1_000, count: 120_000))
+        #expect(simulation.streams == 2)
+    }
+
+    /// Who speaks without any pause, to a service that gives no finals at all, does not fill the memory.
+    @Test func noMoreIsKeptThanMayBeReplayed() {
+        var simulation = RelaySimulation()
+        simulation.speak([Int16](repeating: 1_000, count: 200_000))
+        #expect(simulation.relay.buffer.end - simulation.relay.buffer.start <= 62_000)
+    }
+
+    @Test func oneSilenceAnswersAllRequestsOfAMoment() {
+        var simulation = RelaySimulation()
+        simulation.speak(Array(Self.speech[..<1_500]))
+        for _ in 0..<3 { simulation.flush() }
+        simulation.pass(.seconds(3))
+        #expect(simulation.flushes == 3)
+        #expect(simulation.silence == 1_000)
+    }
+
     // MARK: Finals on request
 
     @Test func aFlushIsAnsweredOnceWithTheWordsSoFar() {
