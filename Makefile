@@ -37,13 +37,14 @@ test-clients: build sdks stand-ins
 	$(PYTEST) -m 'not long' $(PYTEST_ARGS)
 
 prove: test ## The tests, and then the long checks
+	HANSARD_FUZZ_ROUNDS=1000000 swift test --disable-xctest --skip-build --filter EventStreamFuzzTests
 	$(PYTEST) -m long $(PYTEST_ARGS)
 
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
 	@.ci/install-packages $(BENCH_PACKAGES)
 	swift build -c release --product hansard
 	for part in local_engine latency gateway relay aws_request aws_calls aws_claims; do \
-		PYTHONPATH=Tests/Support:Tests .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
+		BOTO_DISABLE_CRT=true PYTHONPATH=Tests/Support:Tests .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
 
 format: ## Formats the Swift sources in place
 	swift format format --in-place --recursive $(SWIFT_SOURCES)

@@ -1,5 +1,10 @@
 """Servers that many tests share; each is started when the first test asks for it."""
 
+import os
+
+# amazon-transcribe needs awscrt, with which botocore would sign in C, where no test can set the clock. Before botocore's import.
+os.environ.setdefault("BOTO_DISABLE_CRT", "true")
+
 import pytest
 
 from cluster import running_cluster
