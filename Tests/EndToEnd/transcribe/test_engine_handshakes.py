@@ -74,7 +74,7 @@ def test_it_is_reachable_again_after_it_was_not(relay):
 
 
 def test_what_was_final_stays_when_the_service_refuses_in_mid_speech(relay):
-    """Finals that were given are stored, and what was not given is not made up."""
+    """Finals that were given are stored, and what the client saw last is kept with them: nobody will hear it again."""
     relay.stand_in.fault("exception", at=MID_SPEECH, exception="AccessDeniedException")
     relay.stand_in.fault("refuse", status=403, times=None, stream=2)
     relay.stand_in.fault("refuse", status=403, times=None, stream=3)
@@ -84,7 +84,9 @@ def test_what_was_final_stays_when_the_service_refuses_in_mid_speech(relay):
         sender.start()
         assert session.wait_closed(20) == UNAVAILABLE
         sender.join(20)
-    given = [word for word in block_words(SECONDS) if word < "b000056"]
+    shown = texts([one for one in session.messages("Results") if not one["is_final"]][-1:])
+    assert shown and shown[0] == "b000056"
+    given = [word for word in block_words(SECONDS) if word < "b000056"] + shown
     check_blocks(session.finals(), given)
     kept = [word["word"] for final in relay.server.transcript(session.request_id)["results"] for word in final["words"]]
     assert kept == given
