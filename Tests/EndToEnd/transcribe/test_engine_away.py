@@ -237,7 +237,9 @@ def test_who_always_fails_at_the_same_place_is_given_up(outcomes):
     outcome = outcome_of(outcomes, "failing at the end")
     assert outcome.close == UNAVAILABLE
     assert outcome.seconds <= GIVEN_UP_WITHIN
-    # What was final before stays, and comes once.
-    check_blocks(outcome.session.finals(), [word for word in block_words(7) if word < "b000048"])
+    # What was final before stays, and comes once; what was seen last is kept with it.
+    shown = texts([one for one in outcome.session.messages("Results") if not one["is_final"]][-1:])
+    assert shown and shown[0] == "b000056"
+    check_blocks(outcome.session.finals(), [word for word in block_words(7) if word < "b000048"] + shown)
     assert 3 <= len(outcome.streams) < 20
     assert outcome.state == "failed"

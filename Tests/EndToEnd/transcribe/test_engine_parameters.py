@@ -1,5 +1,8 @@
 """What a client asks for reaches Amazon Transcribe in its own words: signing, credentials, channels, languages."""
 
+from array import array
+from itertools import chain
+
 import pytest
 
 from listen import LINEAR16, handshake, refusal, token
@@ -154,8 +157,19 @@ def test_two_channels_apart(relay, fails):
 
 
 def test_more_channels_than_the_service_tells_apart(relay):
-    answer = handshake(relay.server, LINEAR16 | {"channels": "3", "multichannel": "true"}, token(relay.server.key))
-    refusal(answer, 400)
+    """Each has a stream of its own."""
+    pauses = [{}, {"speech": 1.2, "pause": 0.9}, {"speech": 2.6, "pause": 0.5}]
+    channels = [array("h", blocks(SECONDS, **own)) for own in pauses]
+    with relay.session(channels="3", multichannel="true") as session:
+        session.bytes_per_second *= 3
+        session.send(array("h", chain.from_iterable(zip(*channels, strict=True))).tobytes(), pace=relay.pace)
+        messages = session.finish()
+    check_conversation(messages, session.request_id)
+    for channel, own in enumerate(pauses):
+        check_blocks(session.finals(), block_words(SECONDS, **own), channel=channel)
+    streams = relay.stand_in.all_ended()
+    assert len(streams) == 3
+    assert all("number-of-channels" not in stream["parameters"] for stream in streams)
 
 
 # Rates
