@@ -1,0 +1,56 @@
+import Testing
+
+@testable import Hansard
+
+/// What the relay is made of, where a whole history would hide a mistake.
+@Suite struct RelayPartsTests {
+    private func word(_ text: String, _ start: Int, _ end: Int) -> Word {
+        Word(text: text, start: .milliseconds(start), end: .milliseconds(end))
+    }
+
+    private func result(_ words: [Word], through: Int) -> EngineResult {
+        EngineResult(
+            through: .milliseconds(through), transcript: words.map(\.text).joined(separator: " "), words: words)
+    }
+
+    /// A partial may reach beyond its last word: what is understood there later is not taken for repeated.
+    @Test func aPartialThatCountsAsFinalEndsWithItsLastWord() {
+        var channel = RelayedChannel(channel: 0)
+        _ = channel.take(result([word("one", 100, 600)], through: 1_400), isFinal: false)
+        #expect(channel.promote() == .final(result([word("one", 100, 600)], through: 600)))
+        let both = result([word("one", 100, 600), word("two", 800, 1_300)], through: 1_400)
+        #expect(channel.take(both, isFinal: true) == .final(result([word("two", 800, 1_300)], through: 1_400)))
+    }
+
+    @Test func aSilentChannelIsNotLoudBecauseAnotherIs() {
+        var buffer = RelayBuffer(channels: 2)
+        buffer.append(Array(repeating: [0, 5_000], count: 100).flatMap { $0 })
+        buffer.append(Array(repeating: [-5_000, 0], count: 100).flatMap { $0 })
+        #expect(buffer.firstLoud(from: 0, before: 200, channel: 0) == 100)
+        #expect(buffer.firstLoud(from: 0, before: 200, channel: 1) == 0)
+        #expect(buffer.firstLoud(from: 100, before: 200, channel: 1) == 200)
+        #expect(buffer.firstLoud(from: 0, before: 50, channel: 0) == 50)
+    }
+
+    /// All was sent and the end is asked for; then the stream breaks. What may be speech behind the last final is heard again,
+    /// also if the service has said something since it was sent.
+    @Test(arguments: [[], [200]]) func whatNoFinalReachesIsHeardAgain(_ finals: [Int]) {
+        let now = ContinuousClock.now
+        var relay = RelayedStream(
+            audio: EngineAudio(sampleRate: 1_000, channels: 1, isMultichannel: false), policy: .simulated, now: now,
+            random: { 0 })
+        _ = relay.begin(now: now)
+        _ = relay.opened(now: now)
+        _ = relay.audioCame([Int16](repeating: 5_000, count: 400), now: now)
+        #expect(relay.finishAsked(now: now).contains(.endStream))
+        let results = finals.map { UpstreamResult(result([word("a", 0, $0)], through: $0), isFinal: true) }
+        _ = relay.said(results, now: now)
+        #expect(!relay.upstreamEnded(.failed("lost"), now: now).contains(.deliver(.ended)))
+        #expect(relay.ticked(now: now + .seconds(1)).contains(.open))
+        let again = relay.opened(now: now + .seconds(1))
+        let count = again.reduce(0) { if case .send(let samples) = $1 { $0 + samples.count } else { $0 } }
+        #expect(count == 400 - (finals.last ?? 0))
+        #expect(again.contains(.endStream))
+        #expect(relay.upstreamEnded(.clean, now: now + .seconds(2)).last == .deliver(.ended))
+    }
+}
