@@ -27,8 +27,8 @@ PATH = "/v1/listen?" + urllib.parse.urlencode(LINEAR16)
 class Load:
     """Tests/StandIns/load.c at work."""
 
-    def __init__(self, port: int, key: str, connections: int, size: int, interval_ms: int, frames: int):
-        command = [STAND_INS / "load", port, PATH, key, connections, size, interval_ms, frames]
+    def __init__(self, port: int, key: str, connections: int, size: int, interval_ms: int, frames: int, *kind: str):
+        command = [STAND_INS / "load", port, PATH, key, connections, size, interval_ms, frames, *kind]
         self.process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -40,7 +40,7 @@ class Load:
 
     def end(self) -> None:
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(60)
         self.process.stdout.close()
 
 

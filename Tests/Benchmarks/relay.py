@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from listen import ListenSession, LINEAR16
-from gateway import PATH, accepts
-from places import RELEASE_BINARY, STAND_INS
+from gateway import Load, accepts
+from places import RELEASE_BINARY
 from processes import cpu_seconds, resident_bytes, wait_until
 from server import Server, free_port
 from StandIns.transcribe import events
@@ -41,26 +41,6 @@ http {{
   }}
 }}
 """
-
-
-class Load:
-    """Tests/StandIns/load.c at work."""
-
-    def __init__(self, port: int, key: str, streams: int, size: int, interval_ms: int, frames: int, *kind: str):
-        command = [STAND_INS / "load", port, PATH, key, streams, size, interval_ms, frames, *kind]
-        self.process = subprocess.Popen(
-            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        _, opened, _, refused = self.process.stdout.readline().split()
-        assert int(refused) == 0, f"{refused} of {streams} streams refused"
-
-    def wait_sent(self) -> int:
-        return int(self.process.stdout.readline().split()[1])
-
-    def end(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(60)
-        self.process.stdout.close()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,14 @@ public struct AudioTime: Comparable, Hashable, Sendable, Codable {
         microseconds = frames / rate * 1_000_000 + frames % rate * 1_000_000 / rate
     }
 
+    /// The first frame at or after this time, at `sampleRate` frames per second: the one that `init(frames:sampleRate:)` made it
+    /// of, whose microseconds are rounded down.
+    func firstFrame(sampleRate: Int) -> Int64 {
+        let product = microseconds.multipliedFullWidth(by: Int64(sampleRate))
+        let (quotient, remainder) = Int64(1_000_000).dividingFullWidth(product)
+        return quotient + (remainder > 0 ? 1 : 0)
+    }
+
     /// A time of that many milliseconds.
     public static func milliseconds(_ value: Int) -> AudioTime { AudioTime(microseconds: Int64(value) * 1_000) }
 

@@ -306,12 +306,7 @@ public struct EngineSuccession: Sendable {
             moved.words[index].end = moved.words[index].end + offset
         }
         moved.words.removeAll { ($0.start.microseconds + $0.end.microseconds) / 2 < given.microseconds }
-        if moved.words.count < result.words.count {
-            moved.transcript = moved.words.map(\.text).joined(separator: " ")
-            if result.punctuatedTranscript != nil {
-                moved.punctuatedTranscript = moved.words.map(\.written).joined(separator: " ")
-            }
-        }
+        if moved.words.count < result.words.count { moved = moved.with(words: moved.words) }
         return moved.words.isEmpty && offset + result.through <= given ? nil : moved
     }
 
@@ -321,12 +316,7 @@ public struct EngineSuccession: Sendable {
 
     private func time(_ frame: Int64) -> AudioTime { AudioTime(frames: frame, sampleRate: audio.sampleRate) }
 
-    /// The frame that begins at `time`, which `time(_:)` has rounded down.
-    private func frame(_ time: AudioTime) -> Int64 {
-        let product = time.microseconds.multipliedFullWidth(by: Int64(audio.sampleRate))
-        let (quotient, remainder) = Int64(1_000_000).dividingFullWidth(product)
-        return quotient + (remainder > 0 ? 1 : 0)
-    }
+    private func frame(_ time: AudioTime) -> Int64 { time.firstFrame(sampleRate: audio.sampleRate) }
 
     private var oldestAudio: (index: Int, frames: Int64)? {
         for (index, item) in items.enumerated() {

@@ -61,6 +61,17 @@ public struct EngineResult: Sendable, Equatable {
         self.punctuatedTranscript = punctuatedTranscript
     }
 
+    /// The same with these words alone, and their text.
+    func with(words: [Word]) -> EngineResult {
+        var result = self
+        result.words = words
+        result.transcript = words.map(\.text).joined(separator: " ")
+        if punctuatedTranscript != nil {
+            result.punctuatedTranscript = words.map(\.written).joined(separator: " ")
+        }
+        return result
+    }
+
     /// The result in the form that was asked for: as written, or in bare words alone.
     func inForm(punctuated: Bool) -> EngineResult {
         var result = self

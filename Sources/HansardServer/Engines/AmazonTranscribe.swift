@@ -18,8 +18,6 @@ struct AmazonTranscribe: UpstreamService {
     static let endOfUtterance = AudioTime.milliseconds(1_000)
     /// Silence that keeps a stream awake: as little as makes a message, since it is billed.
     static let breath = AudioTime.milliseconds(100)
-    /// How long a stream may be tried to be opened.
-    static let connectTimeout = Duration.seconds(5)
 
     /// What settings decide.
     struct Options: Sendable {
@@ -72,13 +70,10 @@ struct AmazonTranscribe: UpstreamService {
         guard let url = WebSocketURL(target.url) else {
             throw HansardError(.invalid, "the endpoint of Amazon Transcribe is no address: '\(target)'")
         }
-        var limits = WebLimits()
-        limits.sendQueueBytes = UpstreamRelay.sendQueueBytes
-        (limits.pingInterval, limits.pongTimeout) = (.seconds(5), .seconds(10))
         return UpstreamCall(
             request: WebSocketClientRequest(
                 url: url, trust: WebSocketTrust(authoritiesFile: options.authorities),
-                connectTimeout: Self.connectTimeout, limits: limits),
+                connectTimeout: UpstreamCall.connectTimeout, limits: .upstream),
             dialect: TranscribeDialect(
                 signer: options.signsChunks ? ChunkSigner(signer: signer, target: target) : nil, date: date))
     }

@@ -4,8 +4,6 @@ import Web
 
 /// Any server that speaks the listen protocol: another Hansard, with engines of its own, or Deepgram.
 struct DeepgramService: UpstreamService {
-    /// How long a stream may be tried to be opened.
-    static let connectTimeout = Duration.seconds(5)
     /// How long the answer to a `Finalize` may take.
     static let flushWait = Duration.seconds(5)
 
@@ -47,14 +45,11 @@ struct DeepgramService: UpstreamService {
         var url = base
         let path = base.target.prefix { $0 != "?" }
         url.target = (path.hasSuffix("/") ? path.dropLast() : path) + "/v1/listen?" + Self.query(for: request)
-        var limits = WebLimits()
-        limits.sendQueueBytes = UpstreamRelay.sendQueueBytes
-        (limits.pingInterval, limits.pongTimeout) = (.seconds(5), .seconds(10))
         return UpstreamCall(
             request: WebSocketClientRequest(
                 url: url, headers: [("Authorization", "Token \(key.revealed)")],
-                trust: WebSocketTrust(authoritiesFile: authorities), connectTimeout: Self.connectTimeout,
-                limits: limits),
+                trust: WebSocketTrust(authoritiesFile: authorities), connectTimeout: UpstreamCall.connectTimeout,
+                limits: .upstream),
             dialect: ListenDialect(isMultichannel: request.audio.isMultichannel))
     }
 
@@ -76,18 +71,12 @@ struct DeepgramService: UpstreamService {
         return items.map { "\(encode($0))=\(encode($1))" }.joined(separator: "&")
     }
 
+    /// RFC 3986 section 2.3: nothing else goes as it is.
+    private static let unreserved = CharacterSet(
+        charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+
     private static func encode(_ text: String) -> String {
-        var encoded = ""
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                encoded.unicodeScalars.append(Unicode.Scalar(byte))
-            default: encoded += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-            }
-        }
-        return encoded
+        text.addingPercentEncoding(withAllowedCharacters: unreserved) ?? ""
     }
 
     func end(after error: WebSocketConnectError) -> UpstreamEnd {

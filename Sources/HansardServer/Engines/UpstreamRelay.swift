@@ -5,9 +5,6 @@ import Web
 
 /// Runs the actions of a session's `RelayedStream` against the service's WebSockets. Confined to one event loop.
 final class UpstreamRelay {
-    /// What may wait to be sent upstream before the relay holds back: some seconds of audio.
-    static let sendQueueBytes = 1 << 20
-
     private let request: EngineRequest
     private let engine: RelayEngine
     private let loop: EventLoop
@@ -174,9 +171,6 @@ final class UpstreamRelay {
 
 /// One WebSocket to the service, from the wish for it to its end.
 final class UpstreamSocket: WebSocketClientHandler {
-    /// A message of the service that is put together from pieces.
-    static let maxMessageBytes = 1 << 20
-
     private(set) weak var relay: UpstreamRelay?
     private let service: any UpstreamService
     var dialect: (any UpstreamDialect)?

@@ -25,8 +25,22 @@ protocol UpstreamService: Sendable {
     func end(after closure: WebSocketClosure) -> UpstreamEnd
 }
 
+extension WebLimits {
+    /// Of a connection to a service: what may wait to be sent is some seconds of audio, and one that is silent is noticed
+    /// soon.
+    static var upstream: WebLimits {
+        var limits = WebLimits()
+        limits.sendQueueBytes = 1 << 20
+        (limits.pingInterval, limits.pongTimeout) = (.seconds(5), .seconds(10))
+        return limits
+    }
+}
+
 /// One stream, about to be opened.
 struct UpstreamCall: Sendable {
+    /// How long it may be tried.
+    static let connectTimeout = Duration.seconds(5)
+
     var request: WebSocketClientRequest
     var dialect: any UpstreamDialect
 }

@@ -56,13 +56,6 @@ struct RelayedChannel {
         let count = result.words.prefix { word in
             word.start.microseconds + word.end.microseconds <= 2 * finalThrough.microseconds && finalThrough > .zero
         }.count
-        guard count > 0 else { return result }
-        var result = result
-        result.words.removeFirst(count)
-        result.transcript = result.words.map(\.text).joined(separator: " ")
-        if result.punctuatedTranscript != nil {
-            result.punctuatedTranscript = result.words.map(\.written).joined(separator: " ")
-        }
-        return result
+        return count > 0 ? result.with(words: Array(result.words.dropFirst(count))) : result
     }
 }

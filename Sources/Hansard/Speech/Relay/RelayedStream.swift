@@ -308,8 +308,5 @@ public struct RelayedStream: Sendable {
 
     func time(_ frames: Int64) -> AudioTime { AudioTime(frames: frames, sampleRate: audio.sampleRate) }
 
-    /// The first frame at or after a time that results say: times are rounded down to the microsecond.
-    func frameOf(_ time: AudioTime) -> Int64 {
-        (time.microseconds * Int64(audio.sampleRate) + 999_999) / 1_000_000
-    }
+    func frameOf(_ time: AudioTime) -> Int64 { time.firstFrame(sampleRate: audio.sampleRate) }
 }
