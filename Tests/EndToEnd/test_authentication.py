@@ -4,7 +4,10 @@ import time
 
 import pytest
 
+from engines import LOCAL
 from listen import LINEAR16, ListenSession, handshake, refusal, token
+
+EVERY_ENGINE = True
 
 LONGEST_TOKEN = 60  # longer subprotocol values are lost on their way, see the server's web library
 
@@ -37,9 +40,9 @@ def test_a_bad_credential_is_refused(synthetic_server, authorization):
     assert body["err_code"] == "INVALID_AUTH"
 
 
-def test_an_unknown_key_is_refused(synthetic_server, speech_server):
+def test_an_unknown_key_is_refused(synthetic_server, engine_servers):
     """Well formed, because another server made it."""
-    refusal(handshake(synthetic_server, headers=token(speech_server.key)), 401)
+    refusal(handshake(synthetic_server, headers=token(engine_servers[LOCAL].key)), 401)
 
 
 def test_a_key_with_one_wrong_character_is_refused(synthetic_server):

@@ -29,6 +29,8 @@ struct ChannelTimeline: Sendable {
     private var speaker: EngineDescription?
     /// Whether speech began, or words were given, since the last `speech_final`.
     private var hasOpenUtterance = false
+    /// Whether words were given in finals since the last `speech_final`.
+    private var hasUnclosedWords = false
     /// `Finalize` messages that the engine has not answered yet.
     private(set) var pendingFinalizes = 0
     /// The engine's last final while a `Finalize` is pending: it may turn out to be the one that acknowledges it.
@@ -69,7 +71,7 @@ struct ChannelTimeline: Sendable {
                 speechEnd = end
                 voiceEnds.append((voiceEnd: voiceEnd, toldAt: toldAt))
                 if voiceEnds.count > Endpointer.waitingLimit { voiceEnds.removeFirst() }
-                endpointer.speechStopped(at: end)
+                endpointer.speechStopped(at: end, voiceEnd: voiceEnd)
             case .quiet(let through):
                 guard endpointer.heard(through: through), heldFinal == nil, endpointer.reached(finalizedThrough) else {
                     return
@@ -82,7 +84,7 @@ struct ChannelTimeline: Sendable {
                     channel: channel, of: channels, at: finalizedThrough, through: end, isSpeechFinal: true)
                 mark.spokenBy = speaker
                 say(.send(.result(mark)))
-                hasOpenUtterance = false
+                (hasOpenUtterance, hasUnclosedWords) = (false, false)
                 finalizedThrough = end
             }
         }
@@ -93,6 +95,7 @@ struct ChannelTimeline: Sendable {
     mutating func partial(_ result: EngineResult, say: Say) {
         releaseHeld(say)
         let result = result.inForm(punctuated: options.wantsPunctuation)
+        if let first = result.words.first { leaveUtterances(before: first.start, say) }
         heardThrough = max(heardThrough, result.through)
         hasInterimWords = !result.words.isEmpty
         wordGap.interim(result.words)
@@ -112,7 +115,9 @@ struct ChannelTimeline: Sendable {
 
     mutating func progressed(_ through: AudioTime, say: Say) {
         heardThrough = max(heardThrough, through)
-        guard heldFinal == nil, let end = wordGap.heard(through: heardThrough) else { return }
+        guard heldFinal == nil else { return }
+        if !hasInterimWords { leaveUtterances(before: through, say) }
+        guard let end = wordGap.heard(through: heardThrough) else { return }
         say(.send(.utteranceEnd(channel: channel, channels: channels, lastWordEnd: end)))
     }
 
@@ -162,6 +167,7 @@ struct ChannelTimeline: Sendable {
     private mutating func give(_ result: EngineResult, isFromFinalize: Bool, _ say: Say) {
         hasInterimWords = false
         heardThrough = max(heardThrough, result.through)
+        if let first = result.words.first { leaveUtterances(before: first.start, say) }
         let result = endingWithTheVoice(result)
         wordGap.finalised(result.words)
         let end = max(result.through, finalizedThrough)
@@ -169,6 +175,16 @@ struct ChannelTimeline: Sendable {
         final.isSpeechFinal = endpointer.reached(end)
         final.isFromFinalize = isFromFinalize
         send(final, say)
+    }
+
+    /// The engine has gone on to `time` and said nothing new before it: utterances whose end the audio told by then are
+    /// over, although the engine's final stopped short of where the voice did.
+    private mutating func leaveUtterances(before time: AudioTime, _ say: Say) {
+        guard let end = endpointer.passed(before: time), hasUnclosedWords else { return }
+        send(
+            .emptyFinal(
+                channel: channel, of: channels, at: finalizedThrough, through: max(end, finalizedThrough),
+                isSpeechFinal: true), say)
     }
 
     /// Engines place the end of an utterance's last word loosely: some count the pause in, some leave the last sound out.
@@ -197,9 +213,9 @@ struct ChannelTimeline: Sendable {
                         isSpeechFinal: final.isSpeechFinal, engine: speaker?.name ?? options.engine)))
         }
         if final.isSpeechFinal {
-            hasOpenUtterance = false
+            (hasOpenUtterance, hasUnclosedWords) = (false, false)
         } else if !final.transcript.isEmpty {
-            hasOpenUtterance = true
+            (hasOpenUtterance, hasUnclosedWords) = (true, true)
         }
         finalizedThrough = final.end
         var final = final

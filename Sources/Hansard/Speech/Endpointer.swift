@@ -10,12 +10,13 @@ struct Endpointer {
     /// older one is forgotten, and its final is then a plain one.
     static let waitingLimit = 1_000
 
-    /// A final may stop this much before the speech that it covers, since engines round word ends.
+    /// A final may stop this much before the voice that it covers, since engines round word ends.
     static let slack = AudioTime.milliseconds(150)
 
     private let silence: AudioTime?
     private var speechEnd: AudioTime?
-    /// Where the speech ended that each endpoint closes.
+    private var voiceEnd = AudioTime.zero
+    /// Where the voice ended that each endpoint closes.
     private var waiting: Deque<AudioTime> = []
 
     /// - Parameter silence: how long a silence ends an utterance; nil finds no endpoints.
@@ -24,8 +25,11 @@ struct Endpointer {
     /// Speech began, or began again before the silence was long enough.
     mutating func speechStarted() { speechEnd = nil }
 
-    /// Speech ended at `end`.
-    mutating func speechStopped(at end: AudioTime) { speechEnd = end }
+    /// Speech ended at `end`, after a voice that was last strong at `voiceEnd`.
+    mutating func speechStopped(at end: AudioTime, voiceEnd: AudioTime) {
+        speechEnd = end
+        self.voiceEnd = min(voiceEnd, end)
+    }
 
     /// The audio up to `through` has been looked at.
     ///
@@ -33,7 +37,7 @@ struct Endpointer {
     mutating func heard(through: AudioTime) -> Bool {
         guard let silence, let end = speechEnd, through - end >= silence else { return false }
         speechEnd = nil
-        waiting.append(end)
+        waiting.append(voiceEnd)
         if waiting.count > Self.waitingLimit { waiting.removeFirst() }
         return true
     }
@@ -48,6 +52,15 @@ struct Endpointer {
             found = true
         }
         return found
+    }
+
+    /// Takes the endpoints before words that begin at `start`: no final of what they close is still to come.
+    ///
+    /// - Returns: the last of them.
+    mutating func passed(before start: AudioTime) -> AudioTime? {
+        var last: AudioTime?
+        while let first = waiting.first, first <= start { last = waiting.removeFirst() }
+        return last
     }
 }
 

@@ -253,6 +253,31 @@ import Testing
         )
     }
 
+    /// Its final ends where it heard the last word end, which is long before the voice does.
+    @Test(arguments: [true, false]) func aFinalThatStopsShortIsClosedWhenTheEngineGoesOn(_ goesOnWithWords: Bool) {
+        var run = SessionRun.live { $0.endpointing = .milliseconds(300) }
+        run.audio(Self.twoUtterances(gap: 0.6).samples)
+        run.engine(.final(.said("one", from: 500, through: 1_000)))
+        run.engine(.progress(channel: 0, through: .milliseconds(goesOnWithWords ? 1_400 : 2_000)))
+        #expect(run.actions.results.map(\.isSpeechFinal) == (goesOnWithWords ? [false] : [false, true]))
+        run.engine(.partial(.said("tw", from: 2_100, through: 2_500)))
+        run.engine(.final(.said("two", from: 2_100, through: 3_000)))
+        #expect(run.actions.results.map(\.isSpeechFinal) == [false, true, true])
+        #expect(run.actions.results.map(\.transcript) == ["one", "", "two"])
+        #expect(run.actions.results[1].start == .milliseconds(1_000))
+        #expect((1_450...1_600).contains(run.actions.results[1].end.microseconds / 1_000))
+    }
+
+    /// A breath before the words, which no final has.
+    @Test func anEndpointWithoutWordsClosesNothing() {
+        var run = SessionRun.live { $0.endpointing = .milliseconds(300) }
+        run.audio(Self.twoUtterances(gap: 0.6).samples)
+        run.engine(.final(.said("two", from: 2_100, through: 2_600)))
+        #expect(run.actions.results.map(\.isSpeechFinal) == [false])
+        run.engine(.final(.said("three", from: 2_600, through: 3_100)))
+        #expect(run.actions.results.map(\.isSpeechFinal) == [false, true])
+    }
+
     @Test func withoutEndpointingNothingIsSpeechFinal() {
         var run = SessionRun.live { $0.endpointing = nil }
         run.audio(Self.twoUtterances(gap: 0.6).samples)

@@ -8,14 +8,14 @@ import Testing
     @Test func aSilenceLongEnoughIsAnEndpointOnce() {
         var endpointer = Endpointer(silence: Self.ms(300))
         endpointer.speechStarted()
-        endpointer.speechStopped(at: Self.ms(1_000))
+        endpointer.speechStopped(at: Self.ms(1_000), voiceEnd: Self.ms(1_000))
         let found = [1_120, 1_299, 1_300, 1_310, 5_000].map { endpointer.heard(through: Self.ms($0)) }
         #expect(found == [false, false, true, false, false])
     }
 
     @Test func speechThatGoesOnIsNoEndpoint() {
         var endpointer = Endpointer(silence: Self.ms(300))
-        endpointer.speechStopped(at: Self.ms(1_000))
+        endpointer.speechStopped(at: Self.ms(1_000), voiceEnd: Self.ms(1_000))
         endpointer.speechStarted()
         let found = endpointer.heard(through: Self.ms(9_000))
         #expect(!found)
@@ -23,7 +23,7 @@ import Testing
 
     @Test func withoutASilenceThereAreNoEndpoints() {
         var endpointer = Endpointer(silence: nil)
-        endpointer.speechStopped(at: Self.ms(1_000))
+        endpointer.speechStopped(at: Self.ms(1_000), voiceEnd: Self.ms(1_000))
         let found = endpointer.heard(through: Self.ms(90_000))
         let reached = endpointer.reached(Self.ms(90_000))
         #expect(!found && !reached)
@@ -32,17 +32,35 @@ import Testing
     @Test func aFinalTakesTheEndpointsThatItReaches() {
         var endpointer = Endpointer(silence: Self.ms(10))
         for end in [1_000, 2_000, 3_000, 4_000] {
-            endpointer.speechStopped(at: Self.ms(end))
+            endpointer.speechStopped(at: Self.ms(end), voiceEnd: Self.ms(end))
             _ = endpointer.heard(through: Self.ms(end + 200))
         }
         let reached = [849, 850, 900, 2_900, 3_000, 3_850, 9_000].map { endpointer.reached(Self.ms($0)) }
         #expect(reached == [false, true, false, true, false, true, false])
     }
 
+    @Test func theVoicesEndCountsNotTheBreathAfterIt() {
+        var endpointer = Endpointer(silence: Self.ms(10))
+        endpointer.speechStopped(at: Self.ms(1_400), voiceEnd: Self.ms(1_000))
+        let found = [1_409, 1_410].map { endpointer.heard(through: Self.ms($0)) }
+        let reached = [849, 850].map { endpointer.reached(Self.ms($0)) }
+        #expect(found == [false, true] && reached == [false, true])
+    }
+
+    @Test func wordsThatComeLaterPassEndpointsBy() {
+        var endpointer = Endpointer(silence: Self.ms(10))
+        for end in [1_000, 2_000, 3_000] {
+            endpointer.speechStopped(at: Self.ms(end), voiceEnd: Self.ms(end))
+            _ = endpointer.heard(through: Self.ms(end + 200))
+        }
+        let passed = [999, 2_500, 2_999, 3_000].map { endpointer.passed(before: Self.ms($0)) }
+        #expect(passed == [nil, Self.ms(2_000), nil, Self.ms(3_000)])
+    }
+
     @Test func endpointsThatNoFinalReachesAreBounded() {
         var endpointer = Endpointer(silence: Self.ms(10))
         for number in 1...(Endpointer.waitingLimit + 5) {
-            endpointer.speechStopped(at: Self.ms(number * 1_000))
+            endpointer.speechStopped(at: Self.ms(number * 1_000), voiceEnd: Self.ms(number * 1_000))
             _ = endpointer.heard(through: Self.ms(number * 1_000 + 10))
         }
         let forgotten = endpointer.reached(Self.ms(5_000))
