@@ -28,4 +28,10 @@ static inline long clws_no_old_tls(void) {
     return (long)(SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1);
 }
 
+/* Why OpenSSL does not accept the certificate that it is looking at, in its own words. `store` is the X509_STORE_CTX that
+   LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION comes with. */
+static inline const char *clws_verify_error(void *store) {
+    return X509_verify_cert_error_string(X509_STORE_CTX_get_error((X509_STORE_CTX *)store));
+}
+
 #endif

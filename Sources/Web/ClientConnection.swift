@@ -12,6 +12,10 @@ final class ClientConnection {
     private var peer: PeerAddress?
     private var chosenSubprotocol: String?
     private(set) var webSocket: WebSocket?
+    /// Why the server's certificate is not accepted, in OpenSSL's words.
+    private var certificateProblem: String?
+    /// An address is being tried, and it is not known yet what comes of it.
+    private var isTrying = false
 
     init(_ request: WebSocketClientRequest, loop: EventLoop, handler: any WebSocketClientHandler) {
         self.request = request
@@ -80,11 +84,12 @@ final class ClientConnection {
         } catch {
             return fail(WebSocketConnectError(.connectionFailed, "\(error)"))
         }
+        (isTrying, certificateProblem) = (true, nil)
         let wsi = open(address, client)
-        if let wsi {
+        if isTrying, let wsi {
             self.wsi = wsi
         } else {
-            connectToNext(WebSocketConnectError(.connectionFailed, "no connection to \(place)"))
+            attemptFailed(nil, .library("it could not be begun"))
         }
     }
 
@@ -143,6 +148,7 @@ final class ClientConnection {
         timer?.cancel()
         self.wsi = wsi
         self.handler = nil
+        isTrying = false
         let socket = WebSocket(
             wsi: wsi,
             loop: loop,
@@ -158,11 +164,16 @@ final class ClientConnection {
         return 0
     }
 
-    /// The attempt has failed; the header table of the answer, if there is one, can still be read.
-    func attemptFailed(_ wsi: OpaquePointer?, _ text: String) {
+    func certificateRejected(_ why: String) { certificateProblem = why }
+
+    /// The attempt has failed; the header table of the answer, if there is one, can still be read. Told once of each attempt,
+    /// whatever the library calls on its way.
+    func attemptFailed(_ wsi: OpaquePointer?, _ fault: ConnectFault) {
+        guard handler != nil, isTrying else { return }
+        isTrying = false
         self.wsi = nil
-        guard handler != nil else { return }
         if let wsi, let refusal = refusal(wsi) { return fail(refusal) }
+        let text = certificateProblem.map { "the server's certificate is not accepted: \($0)" } ?? fault.description
         let error = WebSocketConnectError(.connectionFailed, "no connection to \(place): \(text)")
         // Not from inside this callback, in which the library is taking the failed attempt apart.
         loop.schedule(after: .zero) { [self] in connectToNext(error) }
@@ -185,7 +196,7 @@ final class ClientConnection {
     func ended(_ ended: OpaquePointer) {
         guard ended == wsi else { return }
         wsi = nil
-        webSocket?.ended()
+        if let webSocket { webSocket.ended() } else { attemptFailed(nil, .peerClosed) }
     }
 
     private func fail(_ error: WebSocketConnectError) {
@@ -198,6 +209,38 @@ final class ClientConnection {
         }
         handler.connectFailed(error)
         handler.closed(WebSocketClosure(cause: .handshakeFailed, reason: error.description))
+    }
+}
+
+/// Why an attempt to connect came to nothing.
+enum ConnectFault: Equatable, CustomStringConvertible {
+    /// The peer closed or reset the connection before the handshake was done. On a reset the library says so neither by
+    /// `LWS_CALLBACK_CLIENT_CONNECTION_ERROR` nor in time: libuv reports it as an error of the descriptor, and what is called is
+    /// `LWS_CALLBACK_CLOSED_CLIENT_HTTP` (lib/core-net/close.c of 4.1.6).
+    case peerClosed
+    /// The same during the TLS handshake, or that failed; the library has thrown away which.
+    case handshakeOfTLS
+    /// In the library's words.
+    case library(String)
+
+    /// What the library tells with `LWS_CALLBACK_CLIENT_CONNECTION_ERROR`.
+    init(libraryText text: String) {
+        switch text {
+        // lib/roles/http/client/client-http.c and lib/core-net/close.c, all of them after the connection was made.
+        case "read failed", "Peer hung up", "Closed before conn": self = .peerClosed
+        // lib/tls/openssl/openssl-client.c.
+        case _ where text.hasPrefix("connect SYSCALL"): self = .peerClosed
+        case _ where text.hasPrefix("connect SSL err"): self = .handshakeOfTLS
+        default: self = .library(text)
+        }
+    }
+
+    var description: String {
+        switch self {
+        case .peerClosed: "the peer closed the connection during the handshake"
+        case .handshakeOfTLS: "TLS failed, or the peer closed the connection during its handshake"
+        case .library(let text): text
+        }
     }
 }
 

@@ -78,7 +78,12 @@ private func clientCallback(
         let text = input.map {
             String(decoding: UnsafeRawBufferPointer(start: $0, count: count).prefix { $0 != 0 }, as: UTF8.self)
         }
-        connection(wsi)?.attemptFailed(wsi, text ?? "unknown reason")
+        connection(wsi)?.attemptFailed(wsi, ConnectFault(libraryText: text ?? "unknown reason"))
+    case LWS_CALLBACK_CLOSED_CLIENT_HTTP:
+        connection(wsi)?.attemptFailed(wsi, .peerClosed)
+    case LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION:
+        // `user` is OpenSSL's state, `count` whether it accepts the certificate; 0 leaves it at that.
+        if count == 0, let user { connection(wsi)?.certificateRejected(String(cString: clws_verify_error(user))) }
     case LWS_CALLBACK_CLIENT_CLOSED:
         if let wsi { connection(wsi)?.ended(wsi) }
     case LWS_CALLBACK_WSI_DESTROY:

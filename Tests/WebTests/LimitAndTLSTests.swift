@@ -164,40 +164,8 @@ import Web
 }
 
 @Suite(.serialized, .timeLimit(.minutes(10))) struct TLSTests {
-    /// A certificate for 127.0.0.1 that signs itself, made by the openssl command, in a folder that `body` may use.
-    private func withCertificate(_ body: (TLSFiles) async throws -> Void) async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("web-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let files = TLSFiles(certificate: folder.path + "/cert.pem", key: folder.path + "/key.pem")
-        let output = try run([
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj",
-            "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files.key, "-out", files.certificate,
-        ])
-        #expect(FileManager.default.fileExists(atPath: files.certificate), "\(output)")
-        try await body(files)
-    }
-
-    @discardableResult
-    private func run(_ arguments: [String], input: String = "") throws -> String {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
-        process.arguments = arguments
-        let (inputPipe, outputPipe) = (Pipe(), Pipe())
-        process.standardInput = inputPipe
-        process.standardOutput = outputPipe
-        process.standardError = outputPipe
-        try process.run()
-        inputPipe.fileHandleForWriting.write(Data(input.utf8))
-        try inputPipe.fileHandleForWriting.close()
-        let output = outputPipe.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return String(decoding: output, as: UTF8.self)
-    }
-
     @Test func servesAndConnectsOverTLSAndVerifies() async throws {
-        try await withCertificate { files in
+        try await TestCertificate.with { files in
             try await withServer(tls: files) { server in
                 let url = WebSocketURL(host: "127.0.0.1", port: server.port, target: "/", isTLS: true)
                 var request = WebSocketClientRequest(url: url)
@@ -225,11 +193,11 @@ import Web
     }
 
     @Test func offersTLS12And13AndHTTP11Alone() async throws {
-        try await withCertificate { files in
+        try await TestCertificate.with { files in
             try await withServer(tls: files) { server in
                 func connect(_ options: [String]) async throws -> String {
                     try await blocking {
-                        try run(
+                        try TestCertificate.openssl(
                             ["s_client", "-connect", "127.0.0.1:\(server.port)", "-ign_eof"] + options,
                             input: "GET /tls HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
                         )
