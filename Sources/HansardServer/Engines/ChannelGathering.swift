@@ -7,11 +7,17 @@ import Hansard
 final class ChannelGathering: Sendable {
     private struct State {
         var withoutRoom: Set<Int> = []
+        /// How often each stream has told that there is room again.
+        var roomsTold: [Int]
+        /// Sends that are going on: what answers room with more audio would overtake itself, so it is told after them.
+        var sends = 0
+        var owesCapacity = false
         var running: Set<Int>
         /// What each stream was sent, as far as they say.
         var metered: [Int: AudioTime] = [:]
     }
 
+    private let channels: Int
     private let state: Locked<State>
     private let deliver: @Sendable (EngineEvent) -> Void
 
@@ -19,7 +25,8 @@ final class ChannelGathering: Sendable {
     ///   - channels: how many streams there are.
     ///   - deliver: takes the events of all.
     init(channels: Int, deliver: @escaping @Sendable (EngineEvent) -> Void) {
-        state = Locked(State(running: Set(0..<channels)))
+        self.channels = channels
+        state = Locked(State(roomsTold: Array(repeating: 0, count: channels), running: Set(0..<channels)))
         self.deliver = deliver
     }
 
@@ -36,8 +43,11 @@ final class ChannelGathering: Sendable {
         case .flushed: deliver(.flushed(channel: channel))
         case .capacity:
             let hasRoom = state.withLock { state in
+                state.roomsTold[channel] += 1
                 state.withoutRoom.remove(channel)
-                return state.withoutRoom.isEmpty
+                guard state.sends > 0 else { return state.withoutRoom.isEmpty }
+                state.owesCapacity = true
+                return false
             }
             if hasRoom { deliver(.capacity) }
         case .metered(let total):
@@ -55,15 +65,36 @@ final class ChannelGathering: Sendable {
         }
     }
 
-    /// What sends to the streams, in their order, came to as a whole.
-    func outcome(_ outcomes: [SendOutcome]) -> SendOutcome {
-        state.withLock { state in
-            for (channel, outcome) in outcomes.enumerated() where outcome == .backpressure {
-                state.withoutRoom.insert(channel)
+    /// Sends to each stream in turn.
+    ///
+    /// A stream may have room again before its own send has returned, or while the others are sent to: what it told then is
+    /// not told again, and nobody is held back for it.
+    ///
+    /// - Parameter send: sends to the stream that hears a channel.
+    /// - Returns: what the sends came to as a whole; `.capacity` follows `.backpressure`.
+    func send(_ send: (_ channel: Int) -> SendOutcome) -> SendOutcome {
+        var isDropped = false
+        state.withLock { $0.sends += 1 }
+        for channel in 0..<channels {
+            let told = state.withLock { $0.roomsTold[channel] }
+            switch send(channel) {
+            case .sent: break
+            case .backpressure:
+                state.withLock { state in
+                    if state.roomsTold[channel] == told { state.withoutRoom.insert(channel) }
+                }
+            case .dropped: isDropped = true
             }
         }
-        if outcomes.contains(.dropped) { return .dropped }
-        return outcomes.contains(.backpressure) ? .backpressure : .sent
+        let (hasRoom, owesCapacity) = state.withLock { state in
+            state.sends -= 1
+            guard state.withoutRoom.isEmpty, state.sends == 0 else { return (state.withoutRoom.isEmpty, false) }
+            defer { state.owesCapacity = false }
+            return (true, state.owesCapacity)
+        }
+        if owesCapacity { deliver(.capacity) }
+        if isDropped { return .dropped }
+        return hasRoom ? .sent : .backpressure
     }
 }
 

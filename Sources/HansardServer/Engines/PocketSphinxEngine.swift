@@ -101,7 +101,7 @@ final class PocketSphinxEngine: SpeechEngine {
             let parts =
                 audio.isMultichannel
                 ? samples.apart(channels: audio.channels) : [samples.mixed(channels: audio.channels)]
-            return gathering.outcome(zip(recognizers, parts).map { SendOutcome($0.send($1)) })
+            return gathering.send { SendOutcome(recognizers[$0].send(parts[$0])) }
         }
 
         func flush(channel: Int) { recognizers[channel].flush() }

@@ -104,7 +104,8 @@ final class RelayEngine: SpeechEngine {
         func send(_ samples: [Int16]) -> SendOutcome {
             let relays = relays.value
             if relays.count > 1 {
-                return gathering.outcome(zip(relays, samples.apart(channels: audio.channels)).map { $0.send($1) })
+                let apart = samples.apart(channels: audio.channels)
+                return gathering.send { relays[$0].send(apart[$0]) }
             }
             return relays[0].send(audio.isMultichannel ? samples : samples.mixed(channels: audio.channels))
         }

@@ -29,13 +29,45 @@ import Testing
 
     @Test func thereIsRoomWhenAllHaveRoom() {
         let gathering = gathering(2)
-        #expect(gathering.outcome([.sent, .sent]) == .sent)
-        #expect(gathering.outcome([.backpressure, .sent]) == .backpressure)
-        #expect(gathering.outcome([.backpressure, .backpressure]) == .backpressure)
-        #expect(gathering.outcome([.dropped, .backpressure]) == .dropped)
+        func send(_ outcomes: [SendOutcome]) -> SendOutcome { gathering.send { outcomes[$0] } }
+        #expect(send([.sent, .sent]) == .sent)
+        #expect(send([.backpressure, .sent]) == .backpressure)
+        #expect(send([.backpressure, .backpressure]) == .backpressure)
+        #expect(send([.dropped, .backpressure]) == .dropped)
         gathering.take(.capacity, channel: 1)
         #expect(delivered.withLock { $0 }.isEmpty)
         gathering.take(.capacity, channel: 0)
+        #expect(delivered.withLock { $0 } == [.capacity])
+    }
+
+    /// A stream has room again before the send as a whole has returned: in its own send, or in another's.
+    @Test(arguments: [0, 1]) func roomThatIsToldEarlyIsNotForgotten(whileSendingTo late: Int) {
+        let gathering = gathering(2)
+        let outcome = gathering.send { channel in
+            if channel == late { gathering.take(.capacity, channel: 0) }
+            #expect(delivered.withLock { $0 }.isEmpty, "who answers with more audio would overtake this")
+            return channel == 0 ? .backpressure : .sent
+        }
+        #expect(outcome == .sent, "nobody will tell once more that there is room")
+        #expect(delivered.withLock { $0 } == [.capacity])
+        // Nor does it stand in the way later.
+        #expect(gathering.send { $0 == 1 ? .backpressure : .sent } == .backpressure)
+        delivered.withLock { $0 = [] }
+        gathering.take(.capacity, channel: 1)
+        #expect(delivered.withLock { $0 } == [.capacity])
+    }
+
+    /// One of two gets room early: the other still holds the client back.
+    @Test func roomOfOneIsNotRoomOfAll() {
+        let gathering = gathering(2)
+        let outcome = gathering.send { channel in
+            if channel == 1 { gathering.take(.capacity, channel: 0) }
+            return .backpressure
+        }
+        #expect(outcome == .backpressure)
+        #expect(delivered.withLock { $0 }.isEmpty)
+        delivered.withLock { $0 = [] }
+        gathering.take(.capacity, channel: 1)
         #expect(delivered.withLock { $0 } == [.capacity])
     }
 
