@@ -11,6 +11,9 @@ public struct EngineSuccession: Sendable {
     /// Audio after the last final that is kept for the second engine. What is older is lost to it: no final for so long
     /// means that hardly anything was said.
     public static let keptLimit = AudioTime.milliseconds(60_000)
+    /// An engine that has listened so far beyond some audio, and has told no words of it, heard none there: it says what it
+    /// understands while it is spoken, but not at once, and a word has to begin before it is one.
+    public static let hearingMargin = AudioTime.milliseconds(5_000)
 
     /// One of the two.
     public enum Engine: Sendable, Equatable {
@@ -64,6 +67,12 @@ public struct EngineSuccession: Sendable {
     private var end: Int64 = 0
     /// Where each channel's last final ended.
     private var finalized: [AudioTime]
+    /// How far the first engine has listened to each channel, and up to where it would have told words if there were any.
+    private var heard: [AudioTime]
+    private var quiet: [AudioTime]
+    /// The middle of the last word that it has heard there and given no final of; nil if there is none.
+    private var open: [AudioTime?]
+    private let hearingMargin: AudioTime
     private var isFinishing = false
 
     /// A send is being performed.
@@ -84,9 +93,15 @@ public struct EngineSuccession: Sendable {
     private var meteredBefore = AudioTime.zero
 
     /// The first engine is being asked to listen to this audio.
-    public init(audio: EngineAudio) {
+    ///
+    /// - Parameter hearingMargin: 0 believes each word of an engine's at once.
+    public init(audio: EngineAudio, hearingMargin: AudioTime = Self.hearingMargin) {
         self.audio = audio
+        self.hearingMargin = hearingMargin
         finalized = Array(repeating: .zero, count: audio.resultChannels)
+        heard = finalized
+        quiet = finalized
+        open = Array(repeating: nil, count: audio.resultChannels)
         flushes = Array(repeating: 0, count: audio.resultChannels)
     }
 
@@ -204,8 +219,19 @@ public struct EngineSuccession: Sendable {
     private mutating func firstSaid(_ event: EngineEvent) -> [Action] {
         switch event {
         case .final(let result) where finalized.indices.contains(result.channel):
-            finalized[result.channel] = max(finalized[result.channel], min(result.through, time(end)))
-            forgetSettled()
+            let channel = result.channel
+            finalized[channel] = max(finalized[channel], min(result.through, time(end)))
+            if let middle = open[channel], middle < finalized[channel] { open[channel] = nil }
+            listened(channel, through: result.through)
+        case .partial(let result) where finalized.indices.contains(result.channel):
+            let channel = result.channel
+            let start = result.words.last?.start ?? finalized[channel]
+            let end = result.words.last?.end ?? result.through
+            let isEmpty = result.words.isEmpty && result.transcript.isEmpty
+            open[channel] = isEmpty ? nil : middle(start, end)
+            listened(channel, through: result.through)
+        case .progress(let channel, let through) where finalized.indices.contains(channel):
+            listened(channel, through: through)
         case .flushed(let channel):
             let index = items.firstIndex { if case .flush(channel) = $0 { true } else { false } }
             if let index { items.remove(at: index) }
@@ -244,7 +270,7 @@ public struct EngineSuccession: Sendable {
         isSending = false
         isBlocked = false
         meteredBefore = firstMetered ?? time(end)
-        let settled = finalized.min() ?? .zero
+        let settled = settled
         cut(to: frame(settled))
         return [.cancel(.first), .openSecond(reason: reason, lost: max(.zero, time(front) - settled))]
     }
@@ -305,9 +331,13 @@ public struct EngineSuccession: Sendable {
             moved.words[index].start = moved.words[index].start + offset
             moved.words[index].end = moved.words[index].end + offset
         }
-        moved.words.removeAll { ($0.start.microseconds + $0.end.microseconds) / 2 < given.microseconds }
+        moved.words.removeAll { middle($0.start, $0.end) < given }
         if moved.words.count < result.words.count { moved = moved.with(words: moved.words) }
         return moved.words.isEmpty && offset + result.through <= given ? nil : moved
+    }
+
+    private func middle(_ start: AudioTime, _ end: AudioTime) -> AudioTime {
+        AudioTime(microseconds: (start.microseconds + end.microseconds) / 2)
     }
 
     // MARK: What is kept
@@ -325,9 +355,18 @@ public struct EngineSuccession: Sendable {
         return nil
     }
 
-    /// Forgets the audio that lies before the last final of every channel.
+    private mutating func listened(_ channel: Int, through: AudioTime) {
+        heard[channel] = max(heard[channel], min(through, time(end)))
+        if open[channel] == nil { quiet[channel] = max(quiet[channel], heard[channel] - hearingMargin) }
+        forgetSettled()
+    }
+
+    /// Up to where the second engine need not listen: what is behind it on any channel is final, or has no words.
+    private var settled: AudioTime { zip(finalized, quiet).map { max($0, $1) }.min() ?? .zero }
+
+    /// Forgets the audio that no channel needs again.
     private mutating func forgetSettled() {
-        let settled = frame(finalized.min() ?? .zero)
+        let settled = frame(settled)
         while let (index, count) = oldestAudio, front + count <= settled {
             items.remove(at: index)
             front += count

@@ -35,6 +35,8 @@ private struct BlockEngine {
     var samples: [[Int16]]
     /// Blocks that are in finals, by channel.
     var given: [Int]
+    /// Blocks whose words it has told, by channel: it does not take them back.
+    var told: [Int]
     var flushes: [(channel: Int, blocks: Int)] = []
     var isFinished = false
     var isBlocked = false
@@ -46,6 +48,7 @@ private struct BlockEngine {
     init(channels: Int) {
         samples = Array(repeating: [], count: channels)
         given = Array(repeating: 0, count: channels)
+        told = given
     }
 
     mutating func take(_ interleaved: [Int16]) {
@@ -66,7 +69,10 @@ private struct BlockEngine {
     }
 
     mutating func final(_ channel: Int, through: Int) -> EngineEvent {
-        defer { given[channel] = max(given[channel], through) }
+        defer {
+            given[channel] = max(given[channel], through)
+            told[channel] = max(told[channel], given[channel])
+        }
         return .final(result(channel, through: max(through, given[channel])))
     }
 }
@@ -97,7 +103,8 @@ private struct RandomSuccession {
         flushesAsked = Array(repeating: [], count: channels)
         flushesAnswered = Array(repeating: 0, count: channels)
         succession = EngineSuccession(
-            audio: EngineAudio(sampleRate: 1_000, channels: channels, isMultichannel: channels > 1))
+            audio: EngineAudio(sampleRate: 1_000, channels: channels, isMultichannel: channels > 1),
+            hearingMargin: .zero)
         losesFirst = Int.random(in: 0..<8, using: &random) > 0
     }
 
@@ -177,8 +184,13 @@ private struct RandomSuccession {
             return say(.capacity)
         }
         switch isHurrying ? 3 : Int.random(in: 0..<6, using: &random) {
-        case 0: say(.partial(engines[index].result(channel, through: through)))
-        case 1: say(.progress(channel: channel, through: .milliseconds(through * Self.block)))
+        case 0, 1:
+            // Words are told before what says how far has been listened.
+            let told = max(engines[index].told[channel], through)
+            engines[index].told[channel] = told
+            say(.partial(engines[index].result(channel, through: told)))
+            guard Bool.random(using: &random) else { break }
+            say(.progress(channel: channel, through: .milliseconds(told * Self.block)))
         case 2: say(engines[index].final(channel, through: through))
         default:
             if let flush = engines[index].flushes.first {
