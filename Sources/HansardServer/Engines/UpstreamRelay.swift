@@ -142,7 +142,7 @@ final class UpstreamRelay {
         let stream = UpstreamSocket(relay: self, service: engine.service)
         self.stream = stream
         let (bound, service, request) = (LoopBound(stream, on: loop), engine.service, request)
-        Task {
+        let task = Task {
             do throws(HansardError) {
                 let call = try await service.call(for: request)
                 bound.loop.execute { bound.value.connect(call, on: bound.loop) }
@@ -152,6 +152,7 @@ final class UpstreamRelay {
                 bound.loop.execute { bound.value.relay?.ended(end, bound.value) }
             }
         }
+        stream.awaitCall(task, for: service.callTimeout, on: loop)
     }
 
     private func setTimer() {
@@ -176,6 +177,8 @@ final class UpstreamSocket: WebSocketClientHandler {
     var dialect: (any UpstreamDialect)?
     private(set) var socket: WebSocket?
     private var connecting: WebSocketConnecting?
+    /// Until it is known where to connect to.
+    private var call: (task: Task<Void, Never>, timer: LoopTimer)?
     private var pieces: [UInt8] = []
     private var isClosed = false
     var hasSpoken = false
@@ -185,7 +188,23 @@ final class UpstreamSocket: WebSocketClientHandler {
         self.service = service
     }
 
+    /// Bounds the wait for `connect`: credentials may come from a server, or a file system, that hangs.
+    func awaitCall(_ task: Task<Void, Never>, for limit: Duration, on loop: EventLoop) {
+        let timer = loop.schedule(after: limit) { [weak self] in
+            guard let self else { return }
+            relay?.ended(.failed("its credentials, or its address, were not there after \(limit)"), self)
+        }
+        call = (task, timer)
+    }
+
+    private func endCall() {
+        call?.timer.cancel()
+        call?.task.cancel()
+        call = nil
+    }
+
     func connect(_ call: UpstreamCall, on loop: EventLoop) {
+        endCall()
         guard !isClosed, relay != nil else { return }
         dialect = call.dialect
         connecting = WebSocketClient.connect(call.request, on: loop, handler: self)
@@ -194,6 +213,7 @@ final class UpstreamSocket: WebSocketClientHandler {
     /// Lets go of it, whatever it is doing.
     func close() {
         isClosed = true
+        endCall()
         connecting?.cancel()
         connecting = nil
         socket?.close(code: 1000, reason: "")

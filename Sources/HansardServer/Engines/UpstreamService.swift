@@ -12,8 +12,11 @@ protocol UpstreamService: Sendable {
     /// How streams for this request are relayed.
     func policy(for request: EngineRequest) -> RelayPolicy
 
+    /// How long `call` may take.
+    var callTimeout: Duration { get }
+
     /// Where the next stream is to be opened, and what is spoken there. Asked anew for each stream, since addresses are
-    /// signed; it may wait for credentials.
+    /// signed; it may wait for credentials, and is given up after `callTimeout`.
     ///
     /// - Throws: `.invalid` or `.forbidden` if there is no use in trying again.
     func call(for request: EngineRequest) async throws(HansardError) -> UpstreamCall
@@ -23,6 +26,12 @@ protocol UpstreamService: Sendable {
 
     /// What it means that the connection ended, if the service had not said why before.
     func end(after closure: WebSocketClosure) -> UpstreamEnd
+}
+
+extension UpstreamService {
+    /// Time for a process on the same machine that gives credentials to be asked again, and not much more: whoever renews
+    /// them does so ahead of their end, and what has been asked for serves the next attempt.
+    var callTimeout: Duration { .seconds(10) }
 }
 
 extension WebLimits {
