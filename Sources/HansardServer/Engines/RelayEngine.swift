@@ -76,7 +76,9 @@ final class RelayEngine: SpeechEngine {
             let isSplit = channels > engine.service.channelsPerStream
             let gathering = ChannelGathering(channels: isSplit ? channels : 1, deliver: deliver)
             let relays = (0..<(isSplit ? channels : 1)).map { channel in
-                UpstreamRelay(request.relayed(isSplit: isSplit), engine: engine, loop: loop) { event in
+                UpstreamRelay(
+                    request.relayed(isSplit: isSplit), streams: isSplit ? channels : 1, engine: engine, loop: loop
+                ) { event in
                     isSplit ? gathering.take(event, channel: channel) : deliver(event)
                 }
             }

@@ -17,8 +17,9 @@ final class UpstreamRelay {
     private var stream: UpstreamSocket?
     private var buffer: [UInt8] = []
 
+    /// - Parameter streams: how many relays serve the session together.
     init(
-        _ request: EngineRequest, engine: RelayEngine, loop: EventLoop,
+        _ request: EngineRequest, streams: Int, engine: RelayEngine, loop: EventLoop,
         deliver: @escaping @Sendable (EngineEvent) -> Void
     ) {
         self.request = request
@@ -26,8 +27,8 @@ final class UpstreamRelay {
         self.loop = loop
         self.deliver = deliver
         relay = RelayedStream(
-            audio: request.audio, policy: engine.service.policy(for: request), now: .now, random: { .random(in: 0..<1) }
-        )
+            audio: request.audio, policy: engine.service.policy(for: request).shared(among: streams), now: .now,
+            random: { .random(in: 0..<1) })
     }
 
     // MARK: The session

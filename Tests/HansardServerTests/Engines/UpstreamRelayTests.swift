@@ -80,4 +80,23 @@ import Web
         loop.stop()
         loop.join()
     }
+
+    /// Each channel has a stream of its own here; what they may hold is that of one session.
+    @Test func manyStreamsOfOneSessionShareItsMemory() async throws {
+        let loop = try EventLoop(name: "test")
+        let service = HangingService(callTimeout: .seconds(3_600))
+        let engine = RelayEngine(service: service, logger: LogRecorder().logger)
+        let audio = EngineAudio(sampleRate: 48_000, channels: 20, isMultichannel: true)
+        let (stream, _) = try await open(engine, audio, on: loop)
+        let bytes = try await loop.run {
+            let piece = [Int16](repeating: 0, count: 4_800 * 20)
+            var bytes = piece.count * 2
+            while stream.value.send(piece) == .sent, bytes < 200 << 20 { bytes += piece.count * 2 }
+            stream.value.cancel()
+            return bytes
+        }
+        #expect(((15 << 20)...(17 << 20)).contains(bytes), "\(bytes)")
+        loop.stop()
+        loop.join()
+    }
 }

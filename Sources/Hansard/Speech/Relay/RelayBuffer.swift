@@ -15,6 +15,8 @@ struct RelayBuffer {
     static let loudness: Int16 = 512
 
     private let channels: Int
+    /// Frames that may wait to be sent, and how few must wait before more may come once they were too many.
+    private let waitingLimit: (most: Int64, again: Int64)
     private var chunks: Deque<Chunk> = []
     /// The chunk that `position` is in; `chunks.count` at the end.
     private var cursor = 0
@@ -23,13 +25,30 @@ struct RelayBuffer {
     /// The next frame to send.
     private(set) var position: Int64 = 0
 
+    /// For audio of any length.
+    ///
     /// - Parameter channels: samples in a frame.
-    init(channels: Int) { self.channels = channels }
+    init(channels: Int) {
+        self.channels = channels
+        waitingLimit = (.max, .max)
+    }
+
+    /// With the policy's limits of what may wait.
+    init(_ audio: EngineAudio, policy: RelayPolicy) {
+        channels = audio.channels
+        func frames(_ time: AudioTime) -> Int64 { time.microseconds * Int64(audio.sampleRate) / 1_000_000 }
+        let most = min(frames(policy.queueLimit), Int64(policy.queueBytes / (channels * MemoryLayout<Int16>.size)))
+        waitingLimit = (most, most - min(frames(policy.queueStep), most / 2))
+    }
 
     /// The first frame that is kept.
     var start: Int64 { chunks.first?.start ?? end }
     /// Frames that wait to be sent.
     var waiting: Int64 { end - position }
+    /// Whether no more should come.
+    var isFull: Bool { waiting >= waitingLimit.most }
+    /// Whether more may come after it was full.
+    var hasRoomAgain: Bool { waiting <= waitingLimit.again }
 
     /// Adds whole frames.
     mutating func append(_ samples: [Int16]) {

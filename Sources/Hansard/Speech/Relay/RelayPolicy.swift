@@ -43,7 +43,9 @@ public struct RelayPolicy: Sendable {
     public var longestMessage = AudioTime.milliseconds(200)
     /// Audio that waits to be sent, before the client is held back.
     public var queueLimit = AudioTime.milliseconds(60_000)
-    /// Once it was held back it may go on when so much less waits.
+    /// The same in bytes: many channels at a high rate reach it first. Of all streams of a session together.
+    public var queueBytes = 16 << 20
+    /// Once it was held back it may go on when so much less waits, or when half of the limit does.
     public var queueStep = AudioTime.milliseconds(5_000)
     /// Audio that was sent and is not final is kept for replay up to this.
     public var replayLimit = AudioTime.milliseconds(60_000)
@@ -75,6 +77,13 @@ public struct RelayPolicy: Sendable {
             policy.givesLastPartials = false
         }
         policy.beginsLate = request.takesOver
+        return policy
+    }
+
+    /// The policy for one of several streams that serve one session: what it may hold in memory is shared.
+    public func shared(among streams: Int) -> RelayPolicy {
+        var policy = self
+        policy.queueBytes /= max(1, streams)
         return policy
     }
 

@@ -22,7 +22,7 @@ extension RelayedStream {
 
     /// Tells the session that there is room again, and how far has been listened where nothing was said.
     mutating func report(_ actions: inout [Action]) {
-        if isHeldBack, buffer.waiting <= frames(policy.queueLimit) - frames(policy.queueStep) {
+        if isHeldBack, buffer.hasRoomAgain {
             isHeldBack = false
             actions.append(.deliver(.capacity))
         }

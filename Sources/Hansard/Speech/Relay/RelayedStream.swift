@@ -129,7 +129,7 @@ public struct RelayedStream: Sendable {
         self.policy = policy
         self.random = random
         phase = .waiting(until: now)
-        buffer = RelayBuffer(channels: audio.channels)
+        buffer = RelayBuffer(audio, policy: policy)
         clock = RelayClock(sampleRate: audio.sampleRate, start: 0)
         pace = RelayPace(sampleRate: audio.sampleRate, speed: policy.speed)
         live = LivePosition(
@@ -163,7 +163,7 @@ public struct RelayedStream: Sendable {
         var actions: [Action] = []
         pump(now: now, &actions)
         if phase == .over { return (.dropped, actions) }
-        if buffer.waiting >= frames(policy.queueLimit) { isHeldBack = true }
+        if buffer.isFull { isHeldBack = true }
         return (isHeldBack ? .backpressure : .sent, actions)
     }
 

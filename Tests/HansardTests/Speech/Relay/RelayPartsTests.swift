@@ -32,6 +32,50 @@ import Testing
         #expect(buffer.firstLoud(from: 0, before: 50, channel: 0) == 50)
     }
 
+    /// What may wait while nobody takes it: by time, or by bytes where many channels at a high rate make much of them.
+    @Test(arguments: [
+        (1, 8_000, 1, 60_000), (1, 48_000, 1, 60_000), (2, 48_000, 1, 60_000), (3, 48_000, 1, 58_255),
+        (20, 48_000, 1, 8_739), (20, 16_000, 1, 26_215), (1, 48_000, 20, 8_739),
+    ])
+    func theClientIsHeldBackByTimeOrByBytes(channels: Int, sampleRate: Int, streams: Int, milliseconds: Int) {
+        let now = ContinuousClock.now
+        let policy = RelayPolicy(flush: .message, keepAlive: .message).shared(among: streams)
+        var relay = RelayedStream(
+            audio: EngineAudio(sampleRate: sampleRate, channels: channels, isMultichannel: channels > 1),
+            policy: policy, now: now, random: { 0 })
+        _ = relay.begin(now: now)
+        let millisecond = [Int16](repeating: 0, count: sampleRate / 1_000 * channels)
+        var taken = 1
+        while relay.audioCame(millisecond, now: now).outcome == .sent, taken < 70_000 { taken += 1 }
+        #expect(taken == milliseconds)
+        #expect(taken * millisecond.count * 2 <= (16 << 20) / streams + millisecond.count * 2)
+    }
+
+    /// Who was held back for bytes may go on when half of them have gone.
+    @Test func roomIsToldWhenHalfOfAFewBytesHasGone() {
+        var now = ContinuousClock.now
+        var policy = RelayPolicy(flush: .message, keepAlive: .message)
+        policy.queueBytes = 4_000
+        var relay = RelayedStream(
+            audio: EngineAudio(sampleRate: 1_000, channels: 1, isMultichannel: false), policy: policy, now: now,
+            random: { 0 })
+        _ = relay.begin(now: now)
+        #expect(relay.audioCame([Int16](repeating: 0, count: 1_999), now: now).outcome == .sent)
+        #expect(relay.audioCame([0], now: now).outcome == .backpressure)
+        var sent = 0
+        func send(_ actions: [RelayedStream.Action]) -> Bool {
+            for case .send(let samples) in actions { sent += samples.count }
+            return actions.contains(.deliver(.capacity))
+        }
+        var hasRoom = send(relay.opened(now: now))
+        while !hasRoom, sent < 2_000 {
+            now += .milliseconds(50)
+            hasRoom = send(relay.ticked(now: now))
+        }
+        #expect(hasRoom)
+        #expect((1_000...1_400).contains(sent), "\(sent)")
+    }
+
     /// All was sent and the end is asked for; then the stream breaks. What may be speech behind the last final is heard again,
     /// also if the service has said something since it was sent.
     @Test(arguments: [[], [200]]) func whatNoFinalReachesIsHeardAgain(_ finals: [Int]) {
