@@ -23,6 +23,8 @@ public final class EventLoop: ServiceThread, SerialExecutor, TaskExecutor, @unch
     private let inbox = Locked(Inbox())
     private let finished = NSCondition()
     private var isFinished = false
+    /// Set once, before the object is shared.
+    private var thread: NamedThread?
 
     // Loop thread only.
     private var local: [Work] = []
@@ -69,7 +71,7 @@ public final class EventLoop: ServiceThread, SerialExecutor, TaskExecutor, @unch
         }
         let me = Unmanaged.passUnretained(self).toOpaque()
         base.start(on: loop, owner: me)
-        startThread(name: name) { [self] in threadMain() }
+        thread = NamedThread(name: name) { [self] in threadMain() }
     }
 
     // MARK: Running things on the loop
@@ -127,6 +129,7 @@ public final class EventLoop: ServiceThread, SerialExecutor, TaskExecutor, @unch
         finished.withLock {
             while !isFinished { finished.wait() }
         }
+        thread?.join()
     }
 
     /// Registers what has to be released on the loop's thread when it is stopped. Loop thread only.

@@ -17,6 +17,8 @@ public final class WorkerThread: ServiceThread, SerialExecutor, TaskExecutor, @u
     private var isStopping = false
     private var isFinished = false
     private let threadID = Atomic<UInt>(0)
+    /// Set once, before the object is shared.
+    private var thread: NamedThread?
 
     private enum Work {
         case closure(@Sendable () -> Void)
@@ -30,7 +32,7 @@ public final class WorkerThread: ServiceThread, SerialExecutor, TaskExecutor, @u
     ///   - stackSize: in bytes; PocketSphinx and libpq are content with the default of 8 MiB, which is only reserved.
     public init(name: String, stackSize: Int = 8 << 20) {
         self.name = name
-        startThread(name: name, stackSize: stackSize) { [self] in run() }
+        thread = NamedThread(name: name, stackSize: stackSize) { [self] in run() }
     }
 
     /// Runs `work` on the thread after everything given before. Any thread may call it.
@@ -55,6 +57,7 @@ public final class WorkerThread: ServiceThread, SerialExecutor, TaskExecutor, @u
         condition.withLock {
             while !isFinished { condition.wait() }
         }
+        thread?.join()
     }
 
     /// Whether the calling code runs on this thread.

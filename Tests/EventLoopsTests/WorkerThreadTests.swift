@@ -28,6 +28,25 @@ import Testing
         thread.stop()
     }
 
+    /// What OpenSSL and libcurl keep for a thread is freed when it exits, and must be before the process does.
+    @Test func joinWaitsForTheVeryEnd() async throws {
+        var key = pthread_key_t()
+        pthread_key_create(&key) { value in
+            usleep(20_000)
+            value.map { Unmanaged<Released>.fromOpaque($0).release() }
+        }
+        defer { pthread_key_delete(key) }
+        let made = key
+        let count = Released.Counter()
+        for number in 1...10 {
+            let thread = WorkerThread(name: "test")
+            _ = try await thread.run { pthread_setspecific(made, Unmanaged.passRetained(Released(count)).toOpaque()) }
+            thread.stop()
+            thread.join()
+            #expect(count.value.load(ordering: .sequentiallyConsistent) == number)
+        }
+    }
+
     @Test func workGivenBeforeStopStillRunsAndLaterWorkIsRefused() async {
         let thread = WorkerThread(name: "test")
         let count = Atomic<Int>(0)
@@ -59,4 +78,12 @@ import Testing
         thread.stop()
         thread.join()
     }
+}
+
+/// Counts how many have been released.
+private final class Released {
+    final class Counter: Sendable { let value = Atomic<Int>(0) }
+    private let counter: Counter
+    init(_ counter: Counter) { self.counter = counter }
+    deinit { counter.value.add(1, ordering: .sequentiallyConsistent) }
 }
