@@ -157,7 +157,8 @@ final class ClientConnection {
             handler: handler,
             limits: request.limits,
             scratch: client.scratch,
-            counters: client.counters
+            counters: client.counters,
+            maskKeys: client.maskKeys
         )
         webSocket = socket
         handler.opened(socket)

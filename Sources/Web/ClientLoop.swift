@@ -32,6 +32,7 @@ final class ClientLoop {
     let library: LibraryContext
     let scratch = SendScratch()
     let counters = TransportCounters()
+    let maskKeys = MaskKeys()
 
     init(_ loop: EventLoop, authoritiesFile: String?) throws(WebServerError) {
         library = try LibraryContext(

@@ -122,17 +122,20 @@ final class SendScratch {
     private var buffer = UnsafeMutablePointer<UInt8>.allocate(capacity: headroom + 16 << 10)
     private var capacity = 16 << 10
 
-    /// The payload, copied behind the headroom; valid until the next call.
-    func room(for bytes: UnsafeRawBufferPointer) -> UnsafeMutablePointer<UInt8> {
-        if bytes.count > capacity || (capacity > SendScratch.largestKept && bytes.count <= 16 << 10) {
-            capacity = max(bytes.count, 16 << 10)
+    /// Where so many bytes can be put, behind the headroom; valid until the next call.
+    func room(for count: Int) -> UnsafeMutablePointer<UInt8> {
+        if count > capacity || (capacity > SendScratch.largestKept && count <= 16 << 10) {
+            capacity = max(count, 16 << 10)
             buffer.deallocate()
             buffer = .allocate(capacity: SendScratch.headroom + capacity)
         }
-        let start = buffer + SendScratch.headroom
-        if let base = bytes.baseAddress {
-            UnsafeMutableRawPointer(start).copyMemory(from: base, byteCount: bytes.count)
-        }
+        return buffer + SendScratch.headroom
+    }
+
+    /// The payload, copied behind the headroom; valid until the next call.
+    func room(holding bytes: [UInt8]) -> UnsafeMutablePointer<UInt8> {
+        let start = room(for: bytes.count)
+        start.update(from: bytes, count: bytes.count)
         return start
     }
 

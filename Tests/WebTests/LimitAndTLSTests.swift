@@ -192,6 +192,14 @@ import Web
         }
     }
 
+    @Test func aSlowReaderGetsAllMessagesWholeAndInOrder() async throws {
+        try await withCertificate { files in
+            try await withServer(limits: SlowReading.limits, tls: files) { server in
+                try await SlowReading.check(server, isTLS: true)
+            }
+        }
+    }
+
     @Test func offersTLS12And13AndHTTP11Alone() async throws {
         try await TestCertificate.with { files in
             try await withServer(tls: files) { server in
