@@ -10,6 +10,9 @@ struct RelayedChannel {
 
     init(channel: Int) { self.channel = channel }
 
+    /// Whether words wait for their final.
+    var isOpen: Bool { open != nil }
+
     /// A result, in the session's time.
     ///
     /// - Returns: the event that it is, if it says something new.

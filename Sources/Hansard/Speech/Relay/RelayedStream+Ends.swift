@@ -71,14 +71,14 @@ extension RelayedStream {
     var replayStart: Int64 {
         channels.map { channel in
             let final = frameOf(channel.finalThrough)
-            guard channel.open == nil else { return final }
+            guard !channel.isOpen else { return final }
             return buffer.firstLoud(
                 from: final, before: max(final, buffer.position - frames(policy.quietMargin)), channel: channel.channel)
         }.min() ?? 0
     }
 
     var hasUnheardAudio: Bool {
-        buffer.waiting > 0 || channels.contains { $0.open != nil } || unanswered.frames >= frames(policy.shortestWord)
+        buffer.waiting > 0 || channels.contains(where: \.isOpen) || unanswered.frames >= frames(policy.shortestWord)
     }
 
     /// What may be speech was sent, and no final reaches it.

@@ -29,8 +29,8 @@ extension RelayedStream {
         let heard = buffer.position - frames(Self.hearingDelay)
         guard heard - heardThrough >= frames(Self.progressStep), !isCatchingUp else { return }
         heardThrough = heard
-        for channel in channels where channel.open == nil && unanswered.frames == 0 {
-            actions.append(.deliver(.progress(channel: channel.channel, through: time(heard))))
+        for index in channels.indices where !channels[index].isOpen && unanswered.frames == 0 {
+            actions.append(.deliver(.progress(channel: index, through: time(heard))))
         }
     }
 }

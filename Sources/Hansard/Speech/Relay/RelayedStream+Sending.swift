@@ -56,7 +56,7 @@ extension RelayedStream {
 
     private mutating func ask(_ index: Int, _ now: ContinuousClock.Instant, _ actions: inout [Action]) {
         let channel = flushes[index].channel
-        let isQuiet = unanswered.frames == 0 && channels[channel].open == nil
+        let isQuiet = unanswered.frames == 0 && !channels[channel].isOpen
         flushes[index].latest = now + policy.flushWait
         flushes[index].deadline = now + (isQuiet ? policy.quietFlushWait : policy.flushWait)
         switch policy.flush {
@@ -83,11 +83,11 @@ extension RelayedStream {
 
     /// Too much audio would have to be kept, since nobody pauses: the service is made to decide.
     private mutating func askForLongOverdueFinals() {
-        for channel in channels where channel.open != nil {
-            guard buffer.position - frameOf(channel.finalThrough) >= frames(policy.finalInterval),
-                !flushes.contains(where: { $0.channel == channel.channel })
+        for index in channels.indices where channels[index].isOpen {
+            guard buffer.position - frameOf(channels[index].finalThrough) >= frames(policy.finalInterval),
+                !flushes.contains(where: { $0.channel == index })
             else { continue }
-            flushes.append(Flush(channel: channel.channel, frame: buffer.position, isAsked: false))
+            flushes.append(Flush(channel: index, frame: buffer.position, isAsked: false))
         }
     }
 
@@ -108,7 +108,7 @@ extension RelayedStream {
         if upstream.answersFlush {
             flushes[flush].deadline = now
         } else if policy.flush != .message {
-            let isSettled = upstream.isFinal && channels[channel].open == nil
+            let isSettled = upstream.isFinal && !channels[channel].isOpen
             flushes[flush].deadline = isSettled ? min(latest, now + policy.flushGrace) : latest
         }
     }
@@ -145,10 +145,10 @@ extension RelayedStream {
 
     /// Whether a new stream must take over: in a pause before the limit, or at it.
     private var isChangeoverDue: Bool {
-        guard let limit = policy.streamLimit.map(frames) else { return false }
-        if clock.sent >= limit { return true }
-        let isPause = unanswered.frames == 0 && flushes.isEmpty && channels.allSatisfy { $0.open == nil }
-        return isPause && clock.sent >= limit - limit / Self.changeoverPart
+        guard let limit = policy.streamLimit.map({ frames($0) }), clock.sent >= limit - limit / Self.changeoverPart
+        else { return false }
+        let isPause = unanswered.frames == 0 && flushes.isEmpty && !channels.contains(where: \.isOpen)
+        return isPause || clock.sent >= limit
     }
 
     // MARK: Memory
