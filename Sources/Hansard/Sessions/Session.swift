@@ -1,11 +1,12 @@
 /// A session's decisions: what is admitted, what is said, what is kept, and when it ends. It owns the finals, the clock
 /// and the results; a socket is one attachment of it, an engine stream another.
 ///
-/// Pure: events go in, actions come out in the order in which their owner must run them. Time is a parameter.
+/// Pure: events go in, actions come out in the order in which their owner must run them. Time is a parameter. It cannot be
+/// copied, since asking it anything would copy it otherwise, with a retain for all that it holds, for each message.
 ///
 ///     claiming -> live -> finishing -> settling -> ended
 ///         '----------------------------------------^   (claim refused, or the client left before it)
-public struct Session: Sendable {
+public struct Session: ~Copyable, Sendable {
     /// The limits of one session. They are generous to clients that behave and final to those that do not.
     public struct Limits: Sendable {
         /// A client that says nothing for so long is gone.

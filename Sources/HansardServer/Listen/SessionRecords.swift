@@ -42,14 +42,14 @@ struct SessionRecords {
     }
 
     /// What the spool is told as audio goes by.
-    func checkpoint(_ session: Session, at now: Date) -> SpoolRecord {
+    func checkpoint(_ session: borrowing Session, at now: Date) -> SpoolRecord {
         let (audio, engine) = (session.duration.milliseconds, session.engineTime.milliseconds)
         return .usage(
             lease.session, audioMilliseconds: audio, engineMilliseconds: engine == audio ? nil : engine, at: now)
     }
 
     /// The status of a session that held no slot, or holds one that nobody will use.
-    func status(_ ending: Ending, session: Session, endedAt: Date) -> SessionStatus {
+    func status(_ ending: Ending, session: borrowing Session, endedAt: Date) -> SessionStatus {
         SessionStatus(
             session: lease.session, tenant: lease.tenant, key: lease.key, state: ending.state, endState: ending.state,
             reason: ending.reason, startedAt: startedAt, endedAt: endedAt,
@@ -58,7 +58,7 @@ struct SessionRecords {
     }
 
     /// Everything that the stores must learn at the end.
-    func end(_ ending: Ending, session: Session, endedAt: Date, connected: Duration) -> SessionEnd {
+    func end(_ ending: Ending, session: borrowing Session, endedAt: Date, connected: Duration) -> SessionEnd {
         var options = options
         options.engine = session.engine
         let usage = UsageRow(

@@ -82,7 +82,7 @@ import Testing
         run.claimed()
         run.settled()
         #expect(run.actions == [.close(.concurrency(3))])
-        #expect(run.session.isEnded)
+        #expect(run.session.isEnded == true)
     }
 
     // MARK: Idle

@@ -155,8 +155,8 @@ import Testing
 
     @Test func thePublicPredicatesFollowThePhase() {
         let seen = Place.allCases.map { place in
-            let session = Self.run(at: place).session
-            return [session.isClaiming, session.isLive, session.isEnded].map { $0 ? "1" : "0" }.joined()
+            let run = Self.run(at: place)
+            return [run.session.isClaiming, run.session.isLive, run.session.isEnded].map { $0 ? "1" : "0" }.joined()
         }
         #expect(seen == ["100", "010", "010", "000", "000", "001"])
     }

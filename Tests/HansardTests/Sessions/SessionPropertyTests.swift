@@ -7,14 +7,13 @@ import Testing
     @Test(arguments: 0..<150) func everySessionKeepsItsPromises(seed: Int) {
         var chaos = RandomSession(seed: UInt64(seed))
         chaos.play()
-        let run = chaos.run
-        Self.checkOrder(run.actions)
-        Self.checkKept(run)
+        Self.checkOrder(chaos.run.actions)
+        Self.checkKept(chaos.run)
         Self.checkTiling(chaos)
-        if !run.session.options.wantsInterim { #expect(run.actions.results.allSatisfy { $0.isFinal }) }
-        #expect(run.actions.results.allSatisfy { $0.isFinal || !$0.isSpeechFinal && !$0.isFromFinalize })
+        if !chaos.run.session.options.wantsInterim { #expect(chaos.run.actions.results.allSatisfy { $0.isFinal }) }
+        #expect(chaos.run.actions.results.allSatisfy { $0.isFinal || !$0.isSpeechFinal && !$0.isFromFinalize })
         #expect(
-            run.session.finals.map(\.transcript).sorted() == chaos.said.sorted(),
+            chaos.run.session.finals.map(\.transcript).sorted() == chaos.said.sorted(),
             "no final is lost, none is told twice"
         )
     }
@@ -29,7 +28,7 @@ import Testing
     }
 
     /// Numbers without a gap; every final with words kept right before it is sent.
-    static func checkKept(_ run: SessionRun) {
+    static func checkKept(_ run: borrowing SessionRun) {
         let kept = run.actions.kept
         #expect(kept.map(\.sequence) == Array(kept.indices))
         #expect(kept == run.session.finals)
@@ -47,31 +46,30 @@ import Testing
     }
 
     /// The finals of a channel cover its time line without gap or overlap; interim results begin after them.
-    static func checkTiling(_ chaos: RandomSession) {
-        let run = chaos.run
-        for channel in run.session.channels.indices {
+    static func checkTiling(_ chaos: borrowing RandomSession) {
+        for channel in chaos.run.session.channels.indices {
             var covered = AudioTime.zero
             var acknowledgements = 0
-            for result in run.actions.results where result.channel == channel {
-                #expect(result.channels == run.session.channels.count)
+            for result in chaos.run.actions.results where result.channel == channel {
+                #expect(result.channels == chaos.run.session.channels.count)
                 #expect(result.start == covered)
                 #expect(result.end >= result.start)
                 if result.isFinal { covered = result.end }
                 if result.isFromFinalize { acknowledgements += 1 }
             }
             if chaos.engineGaveEverything {
-                #expect(covered == run.session.duration)
+                #expect(covered == chaos.run.session.duration)
                 #expect(acknowledgements == chaos.finalizesAsked[channel])
             } else {
                 #expect(acknowledgements <= chaos.finalizesAsked[channel])
-                #expect(covered <= run.session.duration)
+                #expect(covered <= chaos.run.session.duration)
             }
         }
     }
 }
 
 /// One random session from the first audio to `close`.
-struct RandomSession {
+struct RandomSession: ~Copyable {
     private(set) var run: SessionRun
     /// What the engine said in finals.
     private(set) var said: [String] = []

@@ -327,28 +327,28 @@ import Testing
 
     @Test func inputIsHeldUntilTheEngineHasRoom() {
         var run = SessionRun.live()
-        #expect(!run.session.isHolding)
+        #expect(run.session.isHolding == false)
         run.engineTook(.backpressure)
         run.engineTook(.backpressure)
-        #expect(run.session.isHolding)
+        #expect(run.session.isHolding == true)
         run.engineTook(.sent)
-        #expect(run.session.isHolding, "only the engine's own word counts")
+        #expect(run.session.isHolding == true, "only the engine's own word counts")
         run.engine(.capacity)
-        #expect(!run.session.isHolding)
+        #expect(run.session.isHolding == false)
         run.engine(.capacity)
-        #expect(!run.session.isHolding)
+        #expect(run.session.isHolding == false)
     }
 
     @Test func tooManyUnansweredFinalizesHoldTheInput() {
         var run = SessionRun.live()
         for _ in 0..<15 {
             #expect(run.received(.finalize(channel: nil)).trace == ["flush 0"])
-            #expect(!run.session.isHolding)
+            #expect(run.session.isHolding == false)
         }
         #expect(run.received(.finalize(channel: nil)).trace == ["flush 0"])
-        #expect(run.session.isHolding)
+        #expect(run.session.isHolding == true)
         #expect(run.engine(.flushed(channel: 0)).trace == ["ack 0/1 0.0-0.0"])
-        #expect(!run.session.isHolding)
+        #expect(run.session.isHolding == false)
     }
 
     @Test func bothReasonsMustBeGoneBeforeInputIsReleased() {
@@ -356,15 +356,15 @@ import Testing
         for _ in 0..<16 { run.received(.finalize(channel: nil)) }
         run.engineTook(.backpressure)
         #expect(run.engine(.flushed(channel: 0)).trace == ["ack 0/1 0.0-0.0"])
-        #expect(run.session.isHolding)
+        #expect(run.session.isHolding == true)
         run.engine(.capacity)
-        #expect(!run.session.isHolding)
+        #expect(run.session.isHolding == false)
     }
 
     @Test func anEndingSessionHoldsNothing() {
         var run = SessionRun.live()
         run.engineTook(.backpressure)
         _ = run.end(.terminated)
-        #expect(!run.session.isHolding)
+        #expect(run.session.isHolding == false)
     }
 }

@@ -47,7 +47,7 @@ extension [Session.Action] {
 }
 
 /// A session in a test: its own clock, and everything it has decided so far.
-struct SessionRun {
+struct SessionRun: ~Copyable {
     var session: Session
     private(set) var now: ContinuousClock.Instant
     private(set) var actions: [Session.Action] = []

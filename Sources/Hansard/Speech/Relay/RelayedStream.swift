@@ -3,11 +3,12 @@
 /// the session's time. It keeps the service's pace, keeps it awake while the client is silent, and asks for finals where
 /// the service knows no such request.
 ///
-/// Pure: events go in, actions come out in the order in which the owner must run them. Time is a parameter.
+/// Pure: events go in, actions come out in the order in which the owner must run them. Time is a parameter. It cannot be
+/// copied, for the reason that `Session` has.
 ///
 ///     waiting -> opening -> open -> ending -> over
 ///        '----------'--------'-------'   (the stream ends before its time)
-public struct RelayedStream: Sendable {
+public struct RelayedStream: ~Copyable, Sendable {
     /// What the owner does, in order. All of it concerns the newest upstream stream.
     public enum Action: Sendable, Equatable {
         /// Make a connection; then call `opened` or `upstreamEnded`.

@@ -3,7 +3,7 @@ import Testing
 @testable import Hansard
 
 /// A relay between a client and a service, both simulated, on a clock that jumps.
-struct RelaySimulation {
+struct RelaySimulation: ~Copyable {
     /// Something that goes wrong with the stream of the moment.
     enum Fault: Sendable {
         case ends(UpstreamEnd)

@@ -179,7 +179,7 @@ import Testing
     }
 
     /// Behind the client by no more than what a service's own delay and messages make.
-    private func lag(_ simulation: RelaySimulation) -> Double {
+    private func lag(_ simulation: borrowing RelaySimulation) -> Double {
         Double(simulation.relay.buffer.end - simulation.relay.buffer.position) / Double(IndexedAudio.sampleRate)
     }
 
