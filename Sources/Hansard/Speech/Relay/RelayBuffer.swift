@@ -17,6 +17,8 @@ struct RelayBuffer {
     private let channels: Int
     /// Frames that may wait to be sent, and how few must wait before more may come once they were too many.
     private let waitingLimit: (most: Int64, again: Int64)
+    /// A chunk grows until it has so many samples: what goes in one message lies in one piece then.
+    private let shortestChunk: Int
     private var chunks: Deque<Chunk> = []
     /// The chunk that `position` is in; `chunks.count` at the end.
     private var cursor = 0
@@ -27,15 +29,19 @@ struct RelayBuffer {
 
     /// For audio of any length.
     ///
-    /// - Parameter channels: samples in a frame.
-    init(channels: Int) {
+    /// - Parameters:
+    ///   - channels: samples in a frame.
+    ///   - shortestMessage: frames that are sent together at least, if so many come.
+    init(channels: Int, shortestMessage: Int64) {
         self.channels = channels
+        shortestChunk = Int(shortestMessage) * channels
         waitingLimit = (.max, .max)
     }
 
-    /// With the policy's limits of what may wait.
+    /// With the policy's limits of what may wait, and its shortest message.
     init(_ audio: EngineAudio, policy: RelayPolicy) {
         channels = audio.channels
+        shortestChunk = Int(policy.shortestMessage.firstFrame(sampleRate: audio.sampleRate)) * channels
         func frames(_ time: AudioTime) -> Int64 { time.microseconds * Int64(audio.sampleRate) / 1_000_000 }
         let most = min(frames(policy.queueLimit), Int64(policy.queueBytes / (channels * MemoryLayout<Int16>.size)))
         waitingLimit = (most, most - min(frames(policy.queueStep), most / 2))
@@ -53,8 +59,24 @@ struct RelayBuffer {
     /// Adds whole frames.
     mutating func append(_ samples: [Int16]) {
         guard !samples.isEmpty else { return }
-        chunks.append(Chunk(samples: samples, start: end, loudChannels: loudChannels(samples)))
+        let loud = loudChannels(samples)
+        if let last = chunks.indices.last, chunks[last].samples.count < shortestChunk {
+            chunks[last].samples += samples
+            chunks[last].loudChannels |= loud
+            cursor = min(cursor, last)
+        } else {
+            chunks.append(Chunk(samples: room(for: samples), start: end, loudChannels: loud))
+        }
         end += Int64(samples.count / channels)
+    }
+
+    /// The array itself, if it is a whole chunk; else a copy that can grow to one in place.
+    private func room(for samples: [Int16]) -> [Int16] {
+        guard samples.count < shortestChunk else { return samples }
+        var chunk: [Int16] = []
+        chunk.reserveCapacity(shortestChunk + samples.count)
+        chunk += samples
+        return chunk
     }
 
     private func loudChannels(_ samples: [Int16]) -> UInt32 {
@@ -67,7 +89,7 @@ struct RelayBuffer {
     }
 
     /// The next frames to send, at most `limit`, and whether they may hold speech; nil at the end. They are copied only
-    /// where one message is put together from several that came.
+    /// where they lie in several chunks.
     mutating func next(atMost limit: Int64) -> (samples: ArraySlice<Int16>, isLoud: Bool)? {
         guard var (samples, isLoud) = piece(atMost: limit) else { return nil }
         var rest = limit - Int64(samples.count / channels)

@@ -23,7 +23,7 @@ import Testing
     }
 
     @Test func aSilentChannelIsNotLoudBecauseAnotherIs() {
-        var buffer = RelayBuffer(channels: 2)
+        var buffer = RelayBuffer(channels: 2, shortestMessage: 0)
         buffer.append(Array(repeating: [0, 5_000], count: 100).flatMap { $0 })
         buffer.append(Array(repeating: [-5_000, 0], count: 100).flatMap { $0 })
         #expect(buffer.firstLoud(from: 0, before: 200, channel: 0) == 100)
@@ -74,6 +74,44 @@ import Testing
         }
         #expect(hasRoom)
         #expect((1_000...1_400).contains(sent), "\(sent)")
+    }
+
+    @Test func shortMessagesAreSentTogetherInOrder() {
+        var buffer = RelayBuffer(channels: 1, shortestMessage: 50)
+        for start in [0, 20, 40] { buffer.append((start..<start + 20).map { Int16($0) }) }
+        #expect(buffer.next(atMost: 1_000)?.samples == ArraySlice((0..<60).map { Int16($0) }))
+        #expect(buffer.next(atMost: 1_000) == nil)
+        // A remainder that was sent already grows, and only what is new of it follows.
+        buffer.append((60..<70).map { Int16($0) })
+        #expect(buffer.next(atMost: 1_000)?.samples == ArraySlice((60..<70).map { Int16($0) }))
+        buffer.append((700..<720).map { Int16($0) })
+        let rest = buffer.next(atMost: 1_000)
+        #expect(rest?.samples == ArraySlice((700..<720).map { Int16($0) }))
+        #expect(rest?.isLoud == true)
+    }
+
+    /// Whatever the messages are like, what is sent is what came, from wherever it is sent again.
+    @Test(arguments: 0..<50) func whatIsSentIsWhatCame(seed: Int) {
+        var random = SeededGenerator(seed: UInt64(seed))
+        var buffer = RelayBuffer(channels: 2, shortestMessage: Int64.random(in: 0...60, using: &random))
+        var came: [Int16] = []
+        for _ in 0..<200 {
+            let samples = (0..<2 * Int.random(in: 0...80, using: &random)).map {
+                Int16(truncatingIfNeeded: came.count + $0)
+            }
+            buffer.append(samples)
+            came += samples
+            switch Int.random(in: 0..<8, using: &random) {
+            case 0: buffer.seek(to: Int64.random(in: 0...Int64(came.count / 2), using: &random))
+            case 1: buffer.drop(before: Int64.random(in: 0...Int64(came.count / 2), using: &random))
+            default: break
+            }
+            let start = Int(buffer.position) * 2
+            let limit = Int.random(in: 1...120, using: &random)
+            let sent = buffer.next(atMost: Int64(limit))?.samples ?? []
+            #expect(sent == came[start..<min(start + 2 * limit, came.count)])
+            #expect(Int(buffer.position) * 2 == start + sent.count && Int(buffer.end) * 2 == came.count)
+        }
     }
 
     /// All was sent and the end is asked for; then the stream breaks. What may be speech behind the last final is heard again,
