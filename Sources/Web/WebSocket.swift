@@ -72,7 +72,8 @@ public final class WebSocket {
         self.scratch = scratch
         self.counters = counters
         self.maskKeys = maskKeys
-        pingTimer = loop.schedule(after: limits.pingInterval) { [weak self] in self?.pingIsDue() }
+        // The timers keep the socket, until it has ended: a weak reference would make each retain of it take a slower way.
+        pingTimer = loop.schedule(after: limits.pingInterval) { [self] in pingIsDue() }
     }
 
     // MARK: Sending
@@ -318,7 +319,7 @@ public final class WebSocket {
 
     private func startCloseTimer() {
         pingTimer?.cancel()
-        closeTimer = loop.schedule(after: limits.closeTimeout) { [weak self] in self?.cut() }
+        closeTimer = loop.schedule(after: limits.closeTimeout) { [self] in cut() }
     }
 
     /// Written by hand, and the connection kept until the other side answers: Debian's build of libwebsockets, made with its self-test
@@ -376,9 +377,9 @@ public final class WebSocket {
             } else {
                 keepAlive.pingIsOwed = true
             }
-            pingTimer = loop.schedule(after: limits.pongTimeout) { [weak self] in self?.pingIsDue() }
+            pingTimer = loop.schedule(after: limits.pongTimeout) { [self] in pingIsDue() }
         case .wait:
-            pingTimer = loop.schedule(after: limits.pingInterval) { [weak self] in self?.pingIsDue() }
+            pingTimer = loop.schedule(after: limits.pingInterval) { [self] in pingIsDue() }
         case .hangUp: cut()
         }
     }

@@ -78,7 +78,8 @@ final class ListenConnection: WebSocketHandler {
     func opened(_ socket: WebSocket) {
         self.socket = socket
         services.sessions.add(myself, id: id)
-        timer = loop.schedule(after: .seconds(1), repeating: .seconds(1)) { [weak self] in self?.ticked() }
+        // As the node's list of sessions does, it keeps this until `finish`.
+        timer = loop.schedule(after: .seconds(1), repeating: .seconds(1)) { [self] in ticked() }
         claim()
     }
 
