@@ -10,6 +10,7 @@ final class UpstreamRelay {
     private let loop: EventLoop
     private let deliver: @Sendable (EngineEvent) -> Void
     private var relay: RelayedStream
+    /// What was decided while something was being done.
     private var actions: Deque<RelayedStream.Action> = []
     private var isPerforming = false
     private var timer: LoopTimer?
@@ -88,9 +89,12 @@ final class UpstreamRelay {
 
     /// Sessions answer an event within our own call, and what they want is done after what was decided before.
     private func run(_ more: [RelayedStream.Action]) {
-        actions += more
-        guard !isPerforming else { return }
+        guard !isPerforming else {
+            actions += more
+            return
+        }
         isPerforming = true
+        for action in more { perform(action) }
         while let action = actions.popFirst() { perform(action) }
         isPerforming = false
         setTimer()
