@@ -23,7 +23,6 @@ public enum WebLog {
 
     /// Sends the lines of at least `level` to `sink`, from any loop's thread; `nil` silences. For the whole process.
     public static func setSink(atLeast level: Level = .warning, _ sink: (@Sendable (Level, String) -> Void)?) {
-        current.withLock { $0 = sink.map { Target(level: level, sink: $0) } }
         var mask: Int32 = 0
         if sink != nil {
             mask = 1 << 0
@@ -31,12 +30,16 @@ public enum WebLog {
             if level <= .notice { mask |= 1 << 2 }
             if level <= .info { mask |= 1 << 3 }
         }
-        lws_set_log_level(mask, emit)
+        current.withLock {
+            $0 = sink.map { Target(level: level, sink: $0) }
+            lws_set_log_level(mask, emit)
+        }
     }
 
     /// Silences the library, which otherwise writes to standard error, unless a sink was set already.
     static func install() {
-        if current.withLock({ $0 == nil }) { lws_set_log_level(0, emit) }
+        // With the lock held, or a sink that is set meanwhile would be silenced.
+        current.withLock { if $0 == nil { lws_set_log_level(0, emit) } }
     }
 
     fileprivate struct Target {
@@ -51,7 +54,7 @@ public enum WebLog {
     /// Source: `OpenSSL_client_verify_callback` in lib/tls/openssl/openssl-client.c of 4.1.6.
     private static let ofRejectedCertificate = "preverify_ok=0"
 
-    fileprivate static func level(bit: Int32, _ text: String) -> Level {
+    static func level(bit: Int32, _ text: String) -> Level {
         if text.contains(ofRejectedCertificate) { return .info }
         return switch bit {
         case 1 << 0: .error

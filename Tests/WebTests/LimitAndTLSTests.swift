@@ -193,7 +193,7 @@ import Web
     }
 
     @Test func aSlowReaderGetsAllMessagesWholeAndInOrder() async throws {
-        try await withCertificate { files in
+        try await TestCertificate.with { files in
             try await withServer(limits: SlowReading.limits, tls: files) { server in
                 try await SlowReading.check(server, isTLS: true)
             }
