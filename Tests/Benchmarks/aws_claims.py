@@ -47,9 +47,9 @@ def add_tenant(fleet: Fleet) -> str:
             VALUES (gen_random_uuid(), 'one of many', 'active', 1, now()) RETURNING tenant_id
         )
         INSERT INTO api_keys (key_id, tenant_id, digest, name, scopes, display_prefix, display_suffix, is_enabled,
-            created_at)
+            family, created_at)
         SELECT 'key_{base62(secrets.randbits(128), 22)}', tenant_id, '\\x{digest}', 'load', '{{listen}}', '', '', true,
-            now()
+            'load', now()
         FROM tenant RETURNING 1
         """
     )

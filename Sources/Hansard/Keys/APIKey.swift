@@ -45,13 +45,30 @@ public struct APIKey: Sendable, Equatable {
     public var isEnabled: Bool
     /// From when it is refused; nil is never.
     public var expiresAt: Date?
+    /// Labels that its sessions' usage gets.
+    public var tags: [String]
+    /// Addresses from which it is accepted, in CIDR notation; none is all.
+    public var allowedCIDRs: [String]
+    /// The same for all keys that one key was rotated into, so that usage can be followed.
+    public var family: String
+    /// Limits of its own, beside its tenant's.
+    public var quotas: QuotaLimits
+    /// When it was revoked for good; nil is not.
+    public var revokedAt: Date?
+    /// When it last opened a session, to about a minute; nil is never.
+    public var lastUsedAt: Date?
+    /// Grows with every change: the API's `ETag`.
+    public var revision: Int64
     /// When it was created.
     public var createdAt: Date
+    /// When it was last changed.
+    public var updatedAt: Date
 
     /// A key as a store or a test describes it.
     public init(
         id: KeyID, tenant: TenantID, name: String, scopes: Set<Scope> = Set(Scope.allCases), displayPrefix: String,
-        displaySuffix: String, isEnabled: Bool = true, expiresAt: Date? = nil, createdAt: Date
+        displaySuffix: String, isEnabled: Bool = true, expiresAt: Date? = nil, tags: [String] = [],
+        allowedCIDRs: [String] = [], family: String? = nil, quotas: QuotaLimits = QuotaLimits(), createdAt: Date
     ) {
         self.id = id
         self.tenant = tenant
@@ -61,7 +78,13 @@ public struct APIKey: Sendable, Equatable {
         self.displaySuffix = displaySuffix
         self.isEnabled = isEnabled
         self.expiresAt = expiresAt
+        self.tags = tags
+        self.allowedCIDRs = allowedCIDRs
+        self.family = family ?? id.rawValue
+        self.quotas = quotas
+        revision = 1
         self.createdAt = createdAt
+        updatedAt = createdAt
     }
 }
 

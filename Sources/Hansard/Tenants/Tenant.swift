@@ -10,36 +10,78 @@ public struct Tenant: Sendable, Equatable {
         case suspended
     }
 
+    /// What becomes of running sessions whose slot this installation's nodes can no longer vouch for.
+    public enum LeaseLoss: String, Sendable, CaseIterable, Codable {
+        /// They go on; the limit may be exceeded by as many.
+        case keep
+        /// They end.
+        case close
+    }
+
+    /// What becomes of running sessions when no more of a quota of minutes can be had, because the store is away.
+    public enum QuotaOutage: String, Sendable, CaseIterable, Codable {
+        /// They end when what is held is spent.
+        case close
+        /// They go on, and what they use is charged later.
+        case `continue`
+    }
+
+    /// What becomes of new sessions while the store that counts them is away.
+    public enum UnclaimedAdmission: String, Sendable, CaseIterable, Codable {
+        /// They are refused.
+        case refuse
+        /// They begin without a slot; the limit may be exceeded by as many.
+        case allow
+    }
+
     /// Its identity in every store.
     public var id: TenantID
     /// What the operator calls it.
     public var name: String
     /// Whether it may open sessions.
     public var status: Status
-    /// How many sessions it may have at once over all nodes; nil is no limit.
-    public var maxConcurrentSessions: Int?
-    /// Grows with every change of a limit, so that stores never go back to an older one.
-    public var limitVersion: Int64
+    /// What it may use.
+    public var quotas: QuotaLimits
     /// The engine that its sessions use; nil is the server's default.
     public var defaultEngine: String?
     /// The engine that goes on when that one fails; nil is the server's own. The same as the first is none.
     public var fallbackEngine: String?
+    /// Engines that its sessions may use; nil is all that the server has.
+    public var allowedEngines: [String]?
+    /// BCP 47 tags of languages that its sessions may ask for; nil is all that the engine knows.
+    public var allowedLanguages: [String]?
+    /// nil is the server's setting, here and in the next two.
+    public var onLeaseLost: LeaseLoss?
+    /// See `QuotaOutage`.
+    public var quotaUnavailable: QuotaOutage?
+    /// See `UnclaimedAdmission`.
+    public var admitUnclaimed: UnclaimedAdmission?
+    /// Days after which transcripts are deleted; nil is never.
+    public var retentionDays: Int?
+    /// The operator's own labels.
+    public var metadata: [String: String]
+    /// Grows with every change: the API's `ETag`.
+    public var revision: Int64
     /// When it was created.
     public var createdAt: Date
+    /// When it was last changed.
+    public var updatedAt: Date
 
     /// A tenant as a store or a test describes it.
     public init(
-        id: TenantID, name: String, status: Status = .active, maxConcurrentSessions: Int? = nil,
-        limitVersion: Int64 = 1, defaultEngine: String? = nil, fallbackEngine: String? = nil, createdAt: Date
+        id: TenantID, name: String, status: Status = .active, quotas: QuotaLimits = QuotaLimits(),
+        defaultEngine: String? = nil, fallbackEngine: String? = nil, createdAt: Date
     ) {
         self.id = id
         self.name = name
         self.status = status
-        self.maxConcurrentSessions = maxConcurrentSessions
-        self.limitVersion = limitVersion
+        self.quotas = quotas
         self.defaultEngine = defaultEngine
         self.fallbackEngine = fallbackEngine
+        metadata = [:]
+        revision = 1
         self.createdAt = createdAt
+        updatedAt = createdAt
     }
 }
 

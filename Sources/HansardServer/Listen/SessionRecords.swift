@@ -23,9 +23,7 @@ struct SessionRecords {
     }
 
     /// The tenant's limit as the snapshot had it.
-    var limit: ConcurrencyLimit {
-        ConcurrencyLimit(sessions: caller.tenant.maxConcurrentSessions, version: caller.tenant.limitVersion)
-    }
+    var limit: ConcurrencyLimit { caller.tenant.quotas.concurrency }
 
     /// What the engine is asked for.
     func request(_ audio: EngineAudio) -> EngineRequest {

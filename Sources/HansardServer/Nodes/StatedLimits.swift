@@ -40,8 +40,8 @@ final class StatedLimits: Sendable {
                     state.versions[id] = nil
                     continue
                 }
-                guard tenant.limitVersion > version else { continue }
-                due.append((id, ConcurrencyLimit(sessions: tenant.maxConcurrentSessions, version: tenant.limitVersion)))
+                guard tenant.quotas.version > version else { continue }
+                due.append((id, tenant.quotas.concurrency))
             }
             if due.isEmpty { state.doneWith = snapshot.sequence }
             return due

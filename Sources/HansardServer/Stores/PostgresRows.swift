@@ -21,6 +21,13 @@ extension Row {
     }
 }
 
+extension Row {
+    /// The same where there may be none.
+    func namedIfPresent<Value: RawRepresentable>(_ column: String) throws -> Value? where Value.RawValue == String {
+        try value(column, as: String?.self) == nil ? nil : named(column)
+    }
+}
+
 extension NodeEpoch {
     init(row: Row) throws {
         self.init(node: try row.value("node"), epoch: try row.value("epoch"))
@@ -77,18 +84,41 @@ extension SessionStatus {
     }
 }
 
+extension QuotaLimits {
+    /// - Parameter policy: the tenant's; keys have none of their own.
+    init(row: Row, policy: QuotaPolicy) throws {
+        self.init(
+            maxConcurrentSessions: try row.value("max_concurrent_sessions"),
+            maxNewSessionsPerMinute: try row.value("max_new_sessions_per_minute"),
+            maxMinutesPerMonth: try row.value("max_minutes_per_month"),
+            maxSecondsPerSession: try row.value("max_seconds_per_session"),
+            policy: policy,
+            version: try row.value("limit_version")
+        )
+    }
+}
+
 extension Tenant {
     init(row: Row) throws {
         self.init(
             id: TenantID(try row.value("tenant_id")),
             name: try row.value("name"),
             status: try row.named("status"),
-            maxConcurrentSessions: try row.value("max_concurrent_sessions"),
-            limitVersion: try row.value("limit_version"),
+            quotas: try QuotaLimits(row: row, policy: row.named("quota_policy")),
             defaultEngine: try row.value("default_engine"),
             fallbackEngine: try row.value("fallback_engine"),
             createdAt: try row.value("created_at")
         )
+        allowedEngines = try row.value("allowed_engines")
+        allowedLanguages = try row.value("allowed_languages")
+        onLeaseLost = try row.namedIfPresent("on_lease_lost")
+        quotaUnavailable = try row.namedIfPresent("quota_unavailable")
+        admitUnclaimed = try row.namedIfPresent("admit_unclaimed")
+        retentionDays = try row.value("retention_days")
+        metadata = try JSONDecoder().decode(
+            [String: String].self, from: Data(row.value("metadata", as: String.self).utf8))
+        revision = try row.value("revision")
+        updatedAt = try row.value("updated_at")
     }
 }
 
@@ -105,8 +135,16 @@ extension APIKey {
             displaySuffix: try row.value("display_suffix"),
             isEnabled: try row.value("is_enabled"),
             expiresAt: try row.value("expires_at"),
+            tags: try row.value("tags"),
+            allowedCIDRs: try row.value("allowed_cidrs"),
+            family: try row.value("family", as: String.self),
+            quotas: try QuotaLimits(row: row, policy: .hard),
             createdAt: try row.value("created_at")
         )
+        revokedAt = try row.value("revoked_at")
+        lastUsedAt = try row.value("last_used_at")
+        revision = try row.value("revision")
+        updatedAt = try row.value("updated_at")
     }
 }
 

@@ -1,7 +1,8 @@
+import FoundationEssentials
 public import Hansard
 public import Postgres
 
-/// Tenants, keys and admin tokens in Postgres (`Migrations/0001_access.sql`, `0004_engines.sql`).
+/// Tenants, keys and admin tokens in Postgres (`Migrations/0001_access.sql`, `0005_quotas_and_policies.sql`).
 public struct PostgresTenantStore: TenantStore {
     private let pool: ConnectionPool
 
@@ -10,14 +11,22 @@ public struct PostgresTenantStore: TenantStore {
 
     /// See `TenantStore`.
     public func create(_ tenant: Tenant) async throws {
+        let metadata = String(decoding: try JSONEncoder().encode(tenant.metadata), as: UTF8.self)
         try await HansardError.mapping {
             try await pool.query(
                 """
-                INSERT INTO tenants (tenant_id, name, status, max_concurrent_sessions, limit_version, default_engine,
-                    fallback_engine, created_at)
+                INSERT INTO tenants (tenant_id, name, status, max_concurrent_sessions, max_new_sessions_per_minute,
+                    max_minutes_per_month, max_seconds_per_session, quota_policy, limit_version, default_engine,
+                    fallback_engine, allowed_engines, allowed_languages, on_lease_lost, quota_unavailable,
+                    admit_unclaimed, retention_days, metadata, revision, created_at, updated_at)
                 VALUES (\(tenant.id.rawValue), \(tenant.name), \(tenant.status.rawValue),
-                    \(tenant.maxConcurrentSessions), \(tenant.limitVersion), \(tenant.defaultEngine),
-                    \(tenant.fallbackEngine), \(tenant.createdAt))
+                    \(tenant.quotas.maxConcurrentSessions), \(tenant.quotas.maxNewSessionsPerMinute),
+                    \(tenant.quotas.maxMinutesPerMonth), \(tenant.quotas.maxSecondsPerSession),
+                    \(tenant.quotas.policy.rawValue), \(tenant.quotas.version), \(tenant.defaultEngine),
+                    \(tenant.fallbackEngine), \(tenant.allowedEngines), \(tenant.allowedLanguages),
+                    \(tenant.onLeaseLost?.rawValue), \(tenant.quotaUnavailable?.rawValue),
+                    \(tenant.admitUnclaimed?.rawValue), \(tenant.retentionDays), \(metadata)::jsonb,
+                    \(tenant.revision), \(tenant.createdAt), \(tenant.updatedAt))
                 """
             )
         }
@@ -30,10 +39,15 @@ public struct PostgresTenantStore: TenantStore {
             try await pool.query(
                 """
                 INSERT INTO api_keys (key_id, tenant_id, digest, name, scopes, display_prefix, display_suffix,
-                    is_enabled, expires_at, created_at)
+                    is_enabled, expires_at, tags, allowed_cidrs, family, max_concurrent_sessions,
+                    max_new_sessions_per_minute, max_minutes_per_month, max_seconds_per_session, limit_version,
+                    revoked_at, last_used_at, revision, created_at, updated_at)
                 VALUES (\(key.id.rawValue), \(key.tenant.rawValue), \(digest.bytes), \(key.name), \(scopes),
                     \(key.displayPrefix), \(key.displaySuffix), \(key.isEnabled), \(key.expiresAt),
-                    \(key.createdAt))
+                    \(key.tags), \(key.allowedCIDRs), \(key.family), \(key.quotas.maxConcurrentSessions),
+                    \(key.quotas.maxNewSessionsPerMinute), \(key.quotas.maxMinutesPerMonth),
+                    \(key.quotas.maxSecondsPerSession), \(key.quotas.version), \(key.revokedAt),
+                    \(key.lastUsedAt), \(key.revision), \(key.createdAt), \(key.updatedAt))
                 """
             )
         }

@@ -33,7 +33,9 @@ struct ApplicationFixture {
         let pool = ConnectionPool(database, options: options)
         let tenants = PostgresTenantStore(pool: pool)
         try await tenants.create(
-            Tenant(id: Sample.tenant, name: "one", maxConcurrentSessions: limit, createdAt: moment(0)))
+            Tenant(
+                id: Sample.tenant, name: "one", quotas: QuotaLimits(maxConcurrentSessions: limit), createdAt: moment(0))
+        )
         let (digest, key) = Sample.apiKey(1)
         try await tenants.create(key, digest: digest)
         return ApplicationFixture(

@@ -11,7 +11,9 @@ import Testing
     let log = LogRecorder()
 
     private func tenant(_ id: TenantID, _ sessions: Int?, version: Int64) -> Tenant {
-        Tenant(id: id, name: "\(id)", maxConcurrentSessions: sessions, limitVersion: version, createdAt: moment(0))
+        Tenant(
+            id: id, name: "\(id)", quotas: QuotaLimits(maxConcurrentSessions: sessions, version: version),
+            createdAt: moment(0))
     }
 
     private func snapshot(_ sequence: Int64, _ tenants: [Tenant]) -> AccessSnapshot {

@@ -8,19 +8,30 @@ import Testing
 
 @Suite struct PostgresTenantStoreTests {
     private func tenant(_ name: String = "Acme", created: Int = 0) -> Tenant {
-        Tenant(
+        var tenant = Tenant(
             id: TenantID(UUID()),
             name: name,
-            maxConcurrentSessions: 10,
-            limitVersion: 3,
+            quotas: QuotaLimits(
+                maxConcurrentSessions: 10, maxNewSessionsPerMinute: 20, maxMinutesPerMonth: 30,
+                maxSecondsPerSession: 40, policy: .soft, version: 3),
             defaultEngine: "pocketsphinx",
             fallbackEngine: "synthetic",
             createdAt: moment(created)
         )
+        tenant.allowedEngines = ["pocketsphinx", "synthetic"]
+        tenant.allowedLanguages = ["en"]
+        tenant.onLeaseLost = .close
+        tenant.quotaUnavailable = .continue
+        tenant.admitUnclaimed = .allow
+        tenant.retentionDays = 90
+        tenant.metadata = ["plan": "\"gold\"", "é": ""]
+        tenant.revision = 7
+        tenant.updatedAt = moment(created + 5)
+        return tenant
     }
 
     private func key(_ tenant: Tenant, _ id: String = "key_\(UUID().uuidString)") -> APIKey {
-        APIKey(
+        var key = APIKey(
             id: KeyID(id),
             tenant: tenant.id,
             name: "Ci \"1\"",
@@ -29,8 +40,19 @@ import Testing
             displaySuffix: "wxyz",
             isEnabled: false,
             expiresAt: moment(99),
+            tags: ["a", "b,c"],
+            allowedCIDRs: ["10.0.0.0/8", "2001:db8::/32"],
+            family: "key_first",
+            quotas: QuotaLimits(
+                maxConcurrentSessions: 1, maxNewSessionsPerMinute: 2, maxMinutesPerMonth: 3, maxSecondsPerSession: 4,
+                version: 5),
             createdAt: moment(1)
         )
+        key.revokedAt = moment(98)
+        key.lastUsedAt = moment(97)
+        key.revision = 6
+        key.updatedAt = moment(96)
+        return key
     }
 
     private func digest() -> SecretDigest { SecretDigest(SecureRandom.bytes(count: 32)) }
@@ -51,7 +73,7 @@ import Testing
             let empty = try await store.accessSnapshot()
             #expect(empty.tenants.isEmpty && empty.keys.isEmpty)
             var bare = Tenant(id: TenantID(UUID()), name: "Bare", status: .suspended, createdAt: moment(5))
-            bare.limitVersion = 0
+            bare.quotas.version = 0
             let full = tenant()
             try await store.create(full)
             try await store.create(bare)
