@@ -13,6 +13,12 @@ public struct HansardError: Error, Sendable, Equatable {
         case notFound
         /// It contradicts the present state.
         case conflict
+        /// The condition that the caller set does not hold any more: somebody else was faster.
+        case stale
+        /// It was understood, and contradicts what the same caller said before.
+        case contradictory
+        /// What was paid for is used up: trying again does not help.
+        case exhausted
         /// A rate or a number of things at once is exhausted; later it may work.
         case limited
         /// A store or an engine is away or full; later it will work.

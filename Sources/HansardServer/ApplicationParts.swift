@@ -20,6 +20,7 @@ struct Parts: Sendable {
     let life: NodeLife
     let audit: StoreAudit
     let transcripts: any TranscriptStore
+    let admin: AdminPlane
     let serverCounters = ServerCounters()
     let openAPI: [UInt8]
     let stop: @Sendable () async -> Void
@@ -122,6 +123,10 @@ struct Parts: Sendable {
         }
         try await life.begin()
         try epochFile.write(services.node.epoch)
+        let admin = AdminServices(
+            access: access, pool: pool, connections: connections, engines: engines,
+            secrets: settings.secrets.map { Array($0.revealed.utf8) }, logger: logger,
+            randomBytes: services.randomBytes)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
         let sessions = services.sessions
         let audit = StoreAudit(
@@ -129,8 +134,8 @@ struct Parts: Sendable {
             settlement: settlement, suspects: services.suspects, reaper: reaper, metrics: metrics, logger: logger,
             endUnheld: { if services.closesWithoutLease { sessions.end($0, .storeAway) } })
         return Parts(
-            services: services, access: access, life: life, audit: audit, transcripts: transcripts, openAPI: document,
-            stop: stop)
+            services: services, access: access, life: life, audit: audit, transcripts: transcripts,
+            admin: AdminPlane(services: admin), openAPI: document, stop: stop)
     }
 
     private static func makeLife(
@@ -166,7 +171,7 @@ struct Parts: Sendable {
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
         return Router(
-            routes: tenant.routes + node.routes, metrics: services.metrics, logger: services.logger,
+            routes: tenant.routes + admin.routes + node.routes, metrics: services.metrics, logger: services.logger,
             randomBytes: services.randomBytes)
     }
 

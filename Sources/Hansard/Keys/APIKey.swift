@@ -108,6 +108,12 @@ public struct AdminToken: Sendable, Equatable {
     public var name: String
     /// What it may do.
     public var role: AdminRole
+    /// The tenants that it may know of; nil is all.
+    public var tenants: [TenantID]?
+    /// The prefix and first four characters of the secret.
+    public var displayPrefix = ""
+    /// The last four characters of the secret.
+    public var displaySuffix = ""
     /// From when it is refused; nil is never.
     public var expiresAt: Date?
     /// When it was created.
@@ -121,6 +127,9 @@ public struct AdminToken: Sendable, Equatable {
         self.expiresAt = expiresAt
         self.createdAt = createdAt
     }
+
+    /// Whether it may know of the tenant.
+    public func mayReach(_ tenant: TenantID) -> Bool { tenants?.contains(tenant) ?? true }
 }
 
 /// Everything that admission needs to know about tenants and keys, at one moment: handshakes are decided from it, in
@@ -134,12 +143,18 @@ public struct AccessSnapshot: Sendable {
     public var keys: [SecretDigest: APIKey]
     /// The digest of each key by its public name, for tokens that refer to their parent key.
     public var digests: [KeyID: SecretDigest]
+    /// Every admin token that has not been revoked, by the digest of its secret.
+    public var adminTokens: [SecretDigest: AdminToken]
 
     /// A snapshot as a store read it.
-    public init(sequence: Int64, tenants: [Tenant], keys: [(SecretDigest, APIKey)]) {
+    public init(
+        sequence: Int64, tenants: [Tenant], keys: [(SecretDigest, APIKey)],
+        adminTokens: [(SecretDigest, AdminToken)] = []
+    ) {
         self.sequence = sequence
         self.tenants = Dictionary(uniqueKeysWithValues: tenants.map { ($0.id, $0) })
         self.keys = Dictionary(uniqueKeysWithValues: keys)
         digests = Dictionary(uniqueKeysWithValues: keys.map { ($0.1.id, $0.0) })
+        self.adminTokens = Dictionary(uniqueKeysWithValues: adminTokens)
     }
 }

@@ -62,6 +62,29 @@ struct JSONText {
             }
         }
     }
+    /// Text, or null.
+    mutating func field(_ name: StaticString, orNull value: String?) {
+        guard let value else { return null(name) }
+        field(name, value)
+    }
+    /// A whole number, or null.
+    mutating func field(_ name: StaticString, orNull value: Int?) {
+        guard let value else { return null(name) }
+        field(name, value)
+    }
+    /// Texts, or null.
+    mutating func field(_ name: StaticString, orNull values: [String]?) {
+        guard let values else { return null(name) }
+        field(name, values)
+    }
+    /// A document that is JSON already.
+    mutating func field(_ name: StaticString, json: [UInt8]) {
+        key(name)
+        bytes += json
+        needsComma = true
+    }
+    private mutating func null(_ name: StaticString) { field(name, json: Array("null".utf8)) }
+
     mutating func field(dynamic name: String, _ value: String) {
         comma()
         string(name)

@@ -163,6 +163,9 @@ extension AdminToken {
             expiresAt: try row.value("expires_at"),
             createdAt: try row.value("created_at")
         )
+        tenants = try row.value("tenants", as: [UUID]?.self)?.map(TenantID.init)
+        displayPrefix = try row.value("display_prefix")
+        displaySuffix = try row.value("display_suffix")
     }
 }
 

@@ -11,59 +11,18 @@ public struct PostgresTenantStore: TenantStore {
 
     /// See `TenantStore`.
     public func create(_ tenant: Tenant) async throws {
-        let metadata = String(decoding: try JSONEncoder().encode(tenant.metadata), as: UTF8.self)
-        try await HansardError.mapping {
-            try await pool.query(
-                """
-                INSERT INTO tenants (tenant_id, name, status, max_concurrent_sessions, max_new_sessions_per_minute,
-                    max_minutes_per_month, max_seconds_per_session, quota_policy, limit_version, default_engine,
-                    fallback_engine, allowed_engines, allowed_languages, on_lease_lost, quota_unavailable,
-                    admit_unclaimed, retention_days, metadata, revision, created_at, updated_at)
-                VALUES (\(tenant.id.rawValue), \(tenant.name), \(tenant.status.rawValue),
-                    \(tenant.quotas.maxConcurrentSessions), \(tenant.quotas.maxNewSessionsPerMinute),
-                    \(tenant.quotas.maxMinutesPerMonth), \(tenant.quotas.maxSecondsPerSession),
-                    \(tenant.quotas.policy.rawValue), \(tenant.quotas.version), \(tenant.defaultEngine),
-                    \(tenant.fallbackEngine), \(tenant.allowedEngines), \(tenant.allowedLanguages),
-                    \(tenant.onLeaseLost?.rawValue), \(tenant.quotaUnavailable?.rawValue),
-                    \(tenant.admitUnclaimed?.rawValue), \(tenant.retentionDays), \(metadata)::jsonb,
-                    \(tenant.revision), \(tenant.createdAt), \(tenant.updatedAt))
-                """
-            )
-        }
+        let statement = try Self.insertion(of: tenant)
+        try await HansardError.mapping { try await pool.query(statement) }
     }
 
     /// See `TenantStore`.
     public func create(_ key: APIKey, digest: SecretDigest) async throws {
-        let scopes = key.scopes.map(\.rawValue).sorted()
-        try await HansardError.mapping {
-            try await pool.query(
-                """
-                INSERT INTO api_keys (key_id, tenant_id, digest, name, scopes, display_prefix, display_suffix,
-                    is_enabled, expires_at, tags, allowed_cidrs, family, max_concurrent_sessions,
-                    max_new_sessions_per_minute, max_minutes_per_month, max_seconds_per_session, limit_version,
-                    revoked_at, last_used_at, revision, created_at, updated_at)
-                VALUES (\(key.id.rawValue), \(key.tenant.rawValue), \(digest.bytes), \(key.name), \(scopes),
-                    \(key.displayPrefix), \(key.displaySuffix), \(key.isEnabled), \(key.expiresAt),
-                    \(key.tags), \(key.allowedCIDRs), \(key.family), \(key.quotas.maxConcurrentSessions),
-                    \(key.quotas.maxNewSessionsPerMinute), \(key.quotas.maxMinutesPerMonth),
-                    \(key.quotas.maxSecondsPerSession), \(key.quotas.version), \(key.revokedAt),
-                    \(key.lastUsedAt), \(key.revision), \(key.createdAt), \(key.updatedAt))
-                """
-            )
-        }
+        try await HansardError.mapping { try await pool.query(Self.insertion(of: key, digest: digest)) }
     }
 
     /// See `TenantStore`.
     public func create(_ token: AdminToken, digest: SecretDigest) async throws {
-        try await HansardError.mapping {
-            try await pool.query(
-                """
-                INSERT INTO admin_tokens (token_id, digest, name, role, expires_at, created_at)
-                VALUES (\(token.id), \(digest.bytes), \(token.name), \(token.role.rawValue), \(token.expiresAt),
-                    \(token.createdAt))
-                """
-            )
-        }
+        try await HansardError.mapping { try await pool.query(Self.insertion(of: token, digest: digest)) }
     }
 
     /// See `TenantStore`.
@@ -96,15 +55,65 @@ public struct PostgresTenantStore: TenantStore {
     /// See `TenantStore`.
     public func accessSnapshot() async throws -> AccessSnapshot {
         try await HansardError.mapping {
-            // All three statements see the same moment.
+            // All statements see the same moment.
             try await pool.transaction(isolation: .repeatableReadOnly) { connection in
                 let sequence: Int64 = try await connection.query("SELECT value FROM access_sequence").only()
                     .value("value")
-                let tenants = try await connection.query("SELECT * FROM tenants").map(Tenant.init(row:))
+                let tenants = try await connection.query("SELECT * FROM tenants WHERE status <> 'deleted'").map(
+                    Tenant.init(row:))
                 let keys = try await connection.query("SELECT * FROM api_keys")
                     .map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
-                return AccessSnapshot(sequence: sequence, tenants: tenants, keys: keys)
+                let tokens = try await connection.query("SELECT * FROM admin_tokens WHERE revoked_at IS NULL")
+                    .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
+                return AccessSnapshot(sequence: sequence, tenants: tenants, keys: keys, adminTokens: tokens)
             }
         }
+    }
+}
+
+// Statements, for transactions that do more.
+extension PostgresTenantStore {
+    static func insertion(of tenant: Tenant) throws -> Query {
+        let metadata = String(decoding: try JSONEncoder().encode(tenant.metadata), as: UTF8.self)
+        return """
+            INSERT INTO tenants (tenant_id, name, status, max_concurrent_sessions, max_new_sessions_per_minute,
+                max_minutes_per_month, max_seconds_per_session, quota_policy, limit_version, default_engine,
+                fallback_engine, allowed_engines, allowed_languages, on_lease_lost, quota_unavailable,
+                admit_unclaimed, retention_days, metadata, revision, created_at, updated_at)
+            VALUES (\(tenant.id.rawValue), \(tenant.name), \(tenant.status.rawValue),
+                \(tenant.quotas.maxConcurrentSessions), \(tenant.quotas.maxNewSessionsPerMinute),
+                \(tenant.quotas.maxMinutesPerMonth), \(tenant.quotas.maxSecondsPerSession),
+                \(tenant.quotas.policy.rawValue), \(tenant.quotas.version), \(tenant.defaultEngine),
+                \(tenant.fallbackEngine), \(tenant.allowedEngines), \(tenant.allowedLanguages),
+                \(tenant.onLeaseLost?.rawValue), \(tenant.quotaUnavailable?.rawValue),
+                \(tenant.admitUnclaimed?.rawValue), \(tenant.retentionDays), \(metadata)::jsonb,
+                \(tenant.revision), \(tenant.createdAt), \(tenant.updatedAt))
+            """
+    }
+
+    static func insertion(of key: APIKey, digest: SecretDigest) -> Query {
+        let scopes = key.scopes.map(\.rawValue).sorted()
+        return """
+            INSERT INTO api_keys (key_id, tenant_id, digest, name, scopes, display_prefix, display_suffix,
+                is_enabled, expires_at, tags, allowed_cidrs, family, max_concurrent_sessions,
+                max_new_sessions_per_minute, max_minutes_per_month, max_seconds_per_session, limit_version,
+                revoked_at, last_used_at, revision, created_at, updated_at)
+            VALUES (\(key.id.rawValue), \(key.tenant.rawValue), \(digest.bytes), \(key.name), \(scopes),
+                \(key.displayPrefix), \(key.displaySuffix), \(key.isEnabled), \(key.expiresAt),
+                \(key.tags), \(key.allowedCIDRs), \(key.family), \(key.quotas.maxConcurrentSessions),
+                \(key.quotas.maxNewSessionsPerMinute), \(key.quotas.maxMinutesPerMonth),
+                \(key.quotas.maxSecondsPerSession), \(key.quotas.version), \(key.revokedAt),
+                \(key.lastUsedAt), \(key.revision), \(key.createdAt), \(key.updatedAt))
+            """
+    }
+
+    static func insertion(of token: AdminToken, digest: SecretDigest) -> Query {
+        """
+        INSERT INTO admin_tokens (token_id, digest, name, role, tenants, display_prefix, display_suffix,
+            expires_at, created_at)
+        VALUES (\(token.id), \(digest.bytes), \(token.name), \(token.role.rawValue),
+            \(token.tenants?.map(\.rawValue)), \(token.displayPrefix), \(token.displaySuffix),
+            \(token.expiresAt), \(token.createdAt))
+        """
     }
 }

@@ -1,0 +1,119 @@
+import FoundationEssentials
+import Hansard
+import Web
+
+/// One call of the admin plane by a token that has been recognised.
+struct AdminCall: Sendable {
+    let match: Route.Match
+    let route: AdminRoute
+    let token: AdminToken
+    let now: Date
+
+    /// The call's own id, the answer's `x-request-id`.
+    var id: SessionID { match.id }
+    /// The tenant in the path.
+    ///
+    /// - Throws: `.notFound` if it is no tenant's id, or one that the token may not know of.
+    var tenant: TenantID {
+        get throws(HansardError) {
+            guard let text = match.segments["tenant_id"], let id = UUID(uuidString: text).map(TenantID.init),
+                token.mayReach(id)
+            else { throw Self.nothingHere }
+            return id
+        }
+    }
+
+    /// Whatever is not there, and whatever the caller may not know of: the same words for both.
+    static let nothingHere = HansardError(.notFound, "there is no such thing, or not for this token")
+
+    /// A part of the path that is a name, such as a key's.
+    func segment(_ name: String) throws(HansardError) -> String {
+        guard let text = match.segments[name], !text.isEmpty, text.utf8.count <= 64 else { throw Self.nothingHere }
+        return text
+    }
+
+    /// The body's fields.
+    func body() throws(HansardError) -> ObjectReader { try ObjectReader(match.request.body) }
+
+    /// One value of the query.
+    ///
+    /// - Throws: `.invalid` if it comes twice.
+    func query(_ name: String) throws(HansardError) -> String? {
+        let values = match.query(name)
+        guard values.count <= 1 else {
+            throw HansardError(.invalid, "\(name) may come once, not \(values.count) times", field: name)
+        }
+        return values.first
+    }
+
+    /// Throws `.invalid` if the query has parameters that this route does not know.
+    func requireQuery(only known: Set<String>) throws(HansardError) {
+        guard let unknown = QueryItem.parse(match.request.query).map(\.name).first(where: { !known.contains($0) })
+        else { return }
+        let hint = known.isEmpty ? "there are none here" : "known are " + known.sorted().joined(separator: ", ")
+        throw HansardError(
+            .invalid, "'\(unknown.prefix(64))' is not a parameter here: \(hint)", field: String(unknown.prefix(64)))
+    }
+
+    /// The revision that `If-Match` names; nil if there is none, or `*`.
+    func expectedRevision() throws(HansardError) -> Int64? {
+        guard let text = match.request.headers["if-match"]?.trimming(" "), text != "*" else { return nil }
+        guard let revision = EntityTag.revision(of: text) else {
+            // Some other tag: it cannot be the present one (RFC 9110 section 13.1.1).
+            throw HansardError(.stale, "If-Match is not an ETag of this resource; get it again", field: "if-match")
+        }
+        return revision
+    }
+}
+
+/// The `ETag` of a resource that counts its revisions (RFC 9110 section 8.8.3).
+enum EntityTag {
+    static func text(_ revision: Int64) -> String { "\"r\(revision)\"" }
+
+    static func revision(of tag: String) -> Int64? {
+        guard tag.hasPrefix("\"r"), tag.hasSuffix("\""), tag.utf8.count > 3 else { return nil }
+        let digits = tag.dropFirst(2).dropLast()
+        return digits.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } ? Int64(digits) : nil
+    }
+}
+
+/// One route of the admin plane and who may call it.
+struct AdminRoute: Sendable {
+    /// Whether a call needs an `Idempotency-Key`.
+    enum Idempotency: Sendable {
+        /// It creates something: without one it is refused.
+        case required
+        /// It is obeyed if there is one.
+        case optional
+        /// Reading, or a method that is idempotent by itself.
+        case unused
+    }
+
+    let method: String
+    let path: String
+    let roles: Set<AdminRole>
+    let idempotency: Idempotency
+    let answer: @Sendable (AdminCall) async throws -> HTTPResponse
+
+    init(
+        _ method: String, _ path: String, _ roles: Set<AdminRole>, idempotency: Idempotency = .unused,
+        _ answer: @escaping @Sendable (AdminCall) async throws -> HTTPResponse
+    ) {
+        self.method = method
+        self.path = path
+        self.roles = roles
+        self.idempotency = idempotency
+        self.answer = answer
+    }
+}
+
+extension Set<AdminRole> {
+    /// Reading what concerns tenants.
+    static let readers: Self = [.owner, .operator, .billing, .viewer]
+    /// Changing tenants, keys, quotas, sessions and nodes.
+    static let operators: Self = [.owner, .operator]
+    /// Reading how the installation is run.
+    static let watchers: Self = [.owner, .operator, .viewer]
+    /// Other tokens.
+    static let owners: Self = [.owner]
+}

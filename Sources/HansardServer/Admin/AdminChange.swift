@@ -1,0 +1,201 @@
+import Crypto
+import FoundationEssentials
+import Hansard
+import Postgres
+import Web
+
+/// What a call that changes something answers, and what the audit log gets of it.
+struct AdminAnswer: Sendable {
+    var status = 200
+    var headers: [(String, String)] = []
+    /// What the caller gets.
+    var body: [UInt8]
+    /// What is kept for a repeated call, where that must not be the same: a secret is shown once.
+    var bodyWhenRepeated: [UInt8]?
+    var target: AuditEntry.Target
+    /// The chain of the audit log; nil is the installation's.
+    var tenant: TenantID?
+    /// The resource before and after, as JSON; nil where there was or is none.
+    var before: [UInt8]?
+    var after: [UInt8]?
+
+    var response: HTTPResponse { HTTPResponse(status: status, headers: HTTPHeaders(json: headers), body: body) }
+}
+
+extension HTTPHeaders {
+    /// Those of a JSON document.
+    init(json more: [(String, String)]) {
+        self = ["Content-Type": "application/json"]
+        for (name, value) in more { add(name, value) }
+    }
+}
+
+/// Runs the calls that change something: the change, the audit log's entry and the answer for a repeated call are one
+/// transaction, so that none is there without the others.
+struct AdminTransactions: Sendable {
+    /// How long answers are kept for repeated calls.
+    static let keptHours = 24
+    /// Old answers that each call with a key takes out.
+    static let purged = 10
+
+    let pool: ConnectionPool
+    let makeID: @Sendable () -> UUID
+
+    /// Runs `change` in a transaction that sees all tenants, and answers what it says, or what an earlier call with the
+    /// same `Idempotency-Key` was answered.
+    ///
+    /// - Throws: what `change` throws; then nothing was done. `.invalid` if the key is missing or malformed,
+    ///   `.contradictory` if it came with another body before, `.conflict` if that call is still running.
+    func run(
+        _ call: AdminCall, _ action: String, _ change: @Sendable (Connection) async throws -> AdminAnswer
+    ) async throws -> HTTPResponse {
+        let key = try IdempotencyKey(call)
+        return try await HansardError.mapping {
+            try await pool.transaction { connection in
+                try await connection.actAsOperator()
+                if let key, let kept = try await kept(key, on: connection) { return kept }
+                let answer = try await change(connection)
+                try await connection.append(entry(call, action, answer))
+                if let key { try await keep(answer, key, on: connection) }
+                return answer.response
+            }
+        }
+    }
+
+    /// Records that the token's role did not allow a call.
+    func denied(_ call: AdminCall) async throws {
+        let tenant = try? call.tenant
+        let entry = AuditEntry(
+            id: makeID(), tenant: tenant, occurredAt: call.now, actor: .adminToken(call.token.id),
+            action: "\(call.route.method) \(call.route.path)", outcome: .denied,
+            target: tenant.map { .init("tenant", $0.description) } ?? .init("route", call.route.path),
+            address: call.match.request.peer.address.description, userAgent: call.match.request.headers["user-agent"],
+            request: call.id)
+        try await HansardError.mapping {
+            try await pool.transaction { connection in
+                try await connection.actAsOperator()
+                try await connection.append(entry)
+            }
+        }
+    }
+
+    private func entry(_ call: AdminCall, _ action: String, _ answer: AdminAnswer) -> AuditEntry {
+        let changes = [("before", answer.before), ("after", answer.after)].compactMap { name, json in
+            json.map { "\"\(name)\":" + String(decoding: $0, as: UTF8.self) }
+        }
+        return AuditEntry(
+            id: makeID(), tenant: answer.tenant, occurredAt: call.now, actor: .adminToken(call.token.id),
+            action: action,
+            target: answer.target, address: call.match.request.peer.address.description,
+            userAgent: call.match.request.headers["user-agent"], request: call.id,
+            changes: "{" + changes.joined(separator: ",") + "}")
+    }
+
+    // MARK: Repeated calls
+
+    private func kept(_ key: IdempotencyKey, on connection: Connection) async throws -> HTTPResponse? {
+        // Whoever holds it is at work on the same call; its answer is not there yet.
+        let lock = try await connection.query(
+            """
+            SELECT pg_try_advisory_xact_lock(hashtextextended(\(key.caller + " " + key.route + " " + key.text), 1)) AS taken
+            """
+        ).only()
+        guard try lock.value("taken") else {
+            throw HansardError(
+                .conflict, "a call with this Idempotency-Key is running; repeat it in a moment",
+                retryAfter: .seconds(1))
+        }
+        let rows = try await connection.query(
+            """
+            SELECT * FROM kept_answers WHERE caller = \(key.caller) AND route = \(key.route)
+                AND idempotency_key = \(key.text) AND kept_at > now() - make_interval(hours => \(Self.keptHours)::int)
+            """)
+        guard let row = rows.first else { return nil }
+        guard try row.value("fingerprint", as: [UInt8].self) == key.fingerprint else {
+            throw HansardError(
+                .contradictory, "this Idempotency-Key came before with another path or body", field: "idempotency-key")
+        }
+        let headers = try JSONDecoder().decode(
+            [[String]].self, from: Data(try row.value("headers", as: String.self).utf8))
+        var response = HTTPResponse(
+            status: try row.value("status"), headers: HTTPHeaders(json: headers.map { ($0[0], $0[1]) }),
+            body: Array(try row.value("body", as: String.self).utf8))
+        response.headers.add("Idempotent-Replayed", "true")
+        return response
+    }
+
+    private func keep(_ answer: AdminAnswer, _ key: IdempotencyKey, on connection: Connection) async throws {
+        let headers = try JSONEncoder().encode(answer.headers.map { [$0.0, $0.1] })
+        try await connection.execute(
+            """
+            INSERT INTO kept_answers (caller, route, idempotency_key, fingerprint, status, headers, body)
+            VALUES (\(key.caller), \(key.route), \(key.text), \(key.fingerprint), \(answer.status),
+                \(String(decoding: headers, as: UTF8.self))::jsonb,
+                \(String(decoding: answer.bodyWhenRepeated ?? answer.body, as: UTF8.self)))
+            ON CONFLICT (caller, route, idempotency_key) DO UPDATE
+            SET fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
+                body = excluded.body, kept_at = now()
+            """)
+        try await connection.execute(
+            """
+            DELETE FROM kept_answers WHERE (caller, route, idempotency_key) IN (
+                SELECT caller, route, idempotency_key FROM kept_answers
+                WHERE kept_at < now() - make_interval(hours => \(Self.keptHours)::int)
+                ORDER BY kept_at LIMIT \(Self.purged) FOR UPDATE SKIP LOCKED)
+            """)
+    }
+}
+
+/// What tells a repeated call from another one (draft-ietf-httpapi-idempotency-key-header-07).
+struct IdempotencyKey: Sendable, Equatable {
+    static let maximumLength = 255
+
+    let caller: String
+    let route: String
+    let text: String
+    let fingerprint: [UInt8]
+
+    /// nil if there is none and none is needed.
+    ///
+    /// - Throws: `.invalid` if it is missing where it is required, or not 1 to 255 visible ASCII characters.
+    init?(_ call: AdminCall) throws(HansardError) {
+        guard call.route.idempotency != .unused else { return nil }
+        guard let header = call.match.request.headers["idempotency-key"] else {
+            guard call.route.idempotency == .required else { return nil }
+            throw HansardError(
+                .invalid,
+                "this call creates something: send an Idempotency-Key header, such as a UUID, so that it can "
+                    + "be repeated without harm", field: "idempotency-key")
+        }
+        // The draft has a quoted string, and most clients send it bare.
+        let isQuoted = header.count >= 2 && header.hasPrefix("\"") && header.hasSuffix("\"")
+        let text = isQuoted ? String(header.dropFirst().dropLast()) : header
+        guard 1...Self.maximumLength ~= text.utf8.count, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+            throw HansardError(
+                .invalid, "Idempotency-Key must be 1 to \(Self.maximumLength) visible ASCII characters",
+                field: "idempotency-key")
+        }
+        self.text = text
+        caller = call.token.id
+        route = "\(call.route.method) \(call.route.path)"
+        fingerprint = SHA256.hash(Array(call.match.request.path.utf8) + [0] + call.match.request.body)
+    }
+}
+
+extension Connection {
+    /// For the rest of the transaction: sees and changes what belongs to any tenant.
+    func actAsOperator() throws(PostgresError) {
+        try query("SELECT set_config('role', 'hansard_operator', true)")
+    }
+
+    /// Appends to the audit log.
+    func append(_ entry: AuditEntry) throws(PostgresError) {
+        try query(
+            """
+            SELECT append_audit(ROW(\(entry.id), \(entry.tenant?.rawValue), 1, \(entry.occurredAt), \(entry.actor.type),
+                \(entry.actor.id), \(entry.action), \(entry.outcome.rawValue), \(entry.target.type), \(entry.target.id),
+                \(entry.address), \(entry.userAgent?.storable), \(entry.request?.rawValue), \(entry.changes)::jsonb,
+                ''::bytea)::audit_log)
+            """)
+    }
+}

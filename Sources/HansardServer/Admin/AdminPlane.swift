@@ -1,0 +1,122 @@
+import Crypto
+import EventLoops
+import FoundationEssentials
+import Hansard
+import Logging
+import Postgres
+import Web
+
+/// What the resources of the admin plane share.
+struct AdminServices: Sendable {
+    let access: AccessDirectory
+    let pool: ConnectionPool
+    let connections: any ConnectionStore
+    let engines: EngineRegistry
+    /// MAC keys of cursors: the first signs, all are accepted.
+    let secrets: [[UInt8]]
+    let logger: Logger
+    let randomBytes: @Sendable (Int) -> [UInt8]
+
+    var transactions: AdminTransactions { AdminTransactions(pool: pool, makeID: { makeID() }) }
+
+    func makeID() -> UUID {
+        let bytes = randomBytes(16)
+        return bytes.withUnsafeBytes { bytes in
+            // RFC 9562 section 5.4: version 4.
+            var value = bytes.loadUnaligned(as: uuid_t.self)
+            value.6 = value.6 & 0x0f | 0x40
+            value.8 = value.8 & 0x3f | 0x80
+            return UUID(uuid: value)
+        }
+    }
+
+    /// Reads at one moment, whatever belongs to any tenant.
+    func read<Value: Sendable>(_ body: @Sendable (Connection) async throws -> Value) async throws -> Value {
+        try await HansardError.mapping {
+            try await pool.transaction(isolation: .repeatableReadOnly) { connection in
+                try await connection.actAsOperator()
+                return try await body(connection)
+            }
+        }
+    }
+
+    /// The name of an engine that this server has.
+    func engine(_ field: JSONField) throws(HansardError) -> String {
+        let known = engines.engines.keys.sorted()
+        guard case .string(let name) = field.value, known.contains(name) else {
+            throw field.wrong("one of this server's engines: " + known.joined(separator: ", "))
+        }
+        return name
+    }
+
+    /// A new key with its secret, which is not stored.
+    func newKey(of tenant: TenantID, name: String, isTest: Bool, at now: Date) -> (secret: String, key: APIKey) {
+        let kind: SecretFormat.Kind = isTest ? .testKey : .liveKey
+        let secret = SecretFormat.make(kind, random: randomBytes(SecretFormat.randomBytes))
+        let display = SecretFormat.display(secret, kind: kind)
+        let id = KeyID(SecretFormat.makeName(prefix: "key_", random: randomBytes(SecretFormat.nameBytes)))
+        return (
+            secret,
+            APIKey(
+                id: id, tenant: tenant, name: name, displayPrefix: display.prefix, displaySuffix: display.suffix,
+                createdAt: now)
+        )
+    }
+
+    /// What a tenant uses now.
+    func use(_ tenant: TenantID, _ now: Date) async throws -> QuotaUse {
+        QuotaUse(sessions: try await connections.leases(of: tenant).count)
+    }
+}
+
+/// The operators' side of the API: recognises tokens, checks roles, and leaves the rest to the resources.
+struct AdminPlane: Sendable {
+    let services: AdminServices
+
+    /// Every route with the roles that may call it.
+    var adminRoutes: [AdminRoute] {
+        TenantsResource(admin: services).routes + KeysResource(admin: services).routes
+            + QuotasResource(admin: services).routes + TokensResource(admin: services).routes
+            + AuditResource(admin: services).routes + NodesResource(admin: services).routes
+            + SessionsResource(admin: services).routes
+    }
+
+    /// The same for the router.
+    var routes: [Route] {
+        adminRoutes.map { route in
+            Route(route.method, route.path) { match in try await answer(match, route) }
+        }
+    }
+
+    private func answer(_ match: Route.Match, _ route: AdminRoute) async throws -> HTTPResponse {
+        let now = Date.now
+        let call = AdminCall(match: match, route: route, token: try token(match, now: now), now: now)
+        guard route.roles.contains(call.token.role) else {
+            try await services.transactions.denied(call)
+            throw HansardError(.forbidden, "the role '\(call.token.role.rawValue)' may not do this")
+        }
+        return try await route.answer(call)
+    }
+
+    private func token(_ match: Route.Match, now: Date) throws(HansardError) -> AdminToken {
+        let credential: Authenticator.Credential
+        guard let header = match.request.headers["authorization"] else {
+            throw HansardError(.unauthenticated, "no credentials: send 'Authorization: Bearer <admin token>'")
+        }
+        credential = try Authenticator.Credential(authorization: header, subprotocols: nil)
+        guard let snapshot = services.access.snapshot else {
+            throw HansardError(.unavailable, "the node has not read its tokens yet", retryAfter: .seconds(1))
+        }
+        // The checksum refuses junk before any hashing.
+        guard SecretFormat.kind(of: credential.secret) == .adminToken else {
+            throw HansardError(.unauthenticated, "the admin token is malformed; tokens begin with hsa_")
+        }
+        guard let token = snapshot.adminTokens[Authenticator.digest(of: credential.secret)] else {
+            throw HansardError(.unauthenticated, "the admin token is unknown or revoked")
+        }
+        if let expiry = token.expiresAt, expiry <= now {
+            throw HansardError(.unauthenticated, "the admin token has expired")
+        }
+        return token
+    }
+}

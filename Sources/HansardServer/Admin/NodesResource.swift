@@ -1,0 +1,92 @@
+import FoundationEssentials
+import Hansard
+import Postgres
+import Web
+
+/// `/v1/admin/nodes`: the processes that serve.
+struct NodesResource: Sendable {
+    static let path = "/v1/admin/nodes"
+
+    let admin: AdminServices
+
+    var routes: [AdminRoute] {
+        [
+            AdminRoute("GET", Self.path, .watchers, list),
+            AdminRoute("POST", Self.path + "/{node}/drain", .operators, idempotency: .optional) {
+                try await command("drain", $0)
+            },
+            AdminRoute("POST", Self.path + "/{node}/undrain", .operators, idempotency: .optional) {
+                try await command("undrain", $0)
+            },
+        ]
+    }
+
+    private func requireWhole(_ call: AdminCall) throws(HansardError) {
+        guard call.token.tenants == nil else {
+            throw HansardError(.forbidden, "a token that is limited to tenants cannot see nodes")
+        }
+    }
+
+    private func list(_ call: AdminCall) async throws -> HTTPResponse {
+        try requireWhole(call)
+        try call.requireQuery(only: [])
+        var found: [(node: NodeRecord, sessions: Int)] = []
+        for node in try await admin.connections.nodes() {
+            found.append((node, try await admin.connections.leases(heldBy: node.epoch).count))
+        }
+        let nodes = found
+        return .json { text in
+            text.array("data") { text in
+                for (node, sessions) in nodes {
+                    text.object { node.write(into: &$0, sessions: sessions) }
+                }
+            }
+            text.field("has_more", false)
+            text.field("next_cursor", orNull: String?.none)
+        }
+    }
+
+    /// The node hears of it by the feed, wherever it is.
+    private func command(_ command: String, _ call: AdminCall) async throws -> HTTPResponse {
+        try requireWhole(call)
+        try call.requireQuery(only: [])
+        try call.body().end()
+        let name = try call.segment("node")
+        guard let node = try await admin.connections.nodes().last(where: { $0.epoch.node == name }) else {
+            throw AdminCall.nothingHere
+        }
+        let id = admin.makeID()
+        return try await admin.transactions.run(call, "node.\(command)") { connection in
+            try await connection.give(command, to: name, tenant: nil, id: id, at: call.now)
+            var text = JSONText()
+            text.object { text in
+                text.field("name", node.epoch.node)
+                text.field("command", command)
+            }
+            return AdminAnswer(status: 202, body: text.bytes, target: .init("node", name))
+        }
+    }
+}
+
+extension NodeRecord {
+    fileprivate func write(into text: inout JSONText, sessions: Int) {
+        text.field("name", epoch.node)
+        text.field("epoch", epoch.epoch.uuidString.lowercased())
+        text.field("address", address)
+        text.field("region", region)
+        text.field("version", version)
+        text.field("is_draining", isDraining)
+        text.field("sessions", sessions)
+    }
+}
+
+extension Connection {
+    /// Puts a command into the feed that every node follows.
+    func give(_ command: String, to target: String, tenant: TenantID?, id: UUID, at now: Date) throws {
+        try execute(
+            """
+            INSERT INTO node_commands (command_id, tenant_id, command, target, given_at)
+            VALUES (\(id), \(tenant?.rawValue), \(command), \(target), \(now))
+            """)
+    }
+}

@@ -1,0 +1,109 @@
+import Crypto
+import FoundationEssentials
+import Hansard
+import Web
+
+/// A place in a list that is ordered by time and id, newest first: the next page begins behind it. Rows that come or go
+/// meanwhile neither shift nor repeat the rest.
+struct Cursor: Sendable, Equatable {
+    var time: Date
+    var id: String
+
+    /// Bytes of the authentication code.
+    static let codeBytes = 12
+
+    /// The text that callers hand back; it is authenticated, so that it means what this server meant.
+    func text(of list: String, secret: [UInt8]) -> String {
+        let microseconds = Int64((time.timeIntervalSince1970 * 1_000_000).rounded())
+        let payload = Array("\(microseconds) \(id)".utf8)
+        return (payload + Self.code(payload, list, secret)).hexadecimal
+    }
+
+    /// - Throws: `.invalid` if the text is not one that `text` wrote for this list.
+    init(_ text: String, of list: String, secrets: [[UInt8]]) throws(HansardError) {
+        let bytes = Self.bytes(text) ?? []
+        let payload = Array(bytes.dropLast(Self.codeBytes))
+        let parts = String(decoding: payload, as: UTF8.self).split(separator: " ", maxSplits: 1)
+        guard bytes.count > Self.codeBytes,
+            secrets.contains(where: {
+                constantTimeEquals(Self.code(payload, list, $0), Array(bytes.suffix(Self.codeBytes)))
+            }),
+            parts.count == 2, let microseconds = Int64(parts[0])
+        else {
+            throw HansardError(
+                .invalid, "after must be the next_cursor of an earlier answer of the same list", field: "after")
+        }
+        time = Date(timeIntervalSince1970: Double(microseconds) / 1_000_000)
+        id = String(parts[1])
+    }
+
+    init(time: Date, id: String) {
+        self.time = time
+        self.id = id
+    }
+
+    private static func code(_ payload: [UInt8], _ list: String, _ secret: [UInt8]) -> [UInt8] {
+        Array(HMACSHA256.authenticate(Array("cursor \(list) ".utf8) + payload, key: secret).prefix(codeBytes))
+    }
+
+    private static func bytes(_ text: String) -> [UInt8]? {
+        let digits = text.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+        guard digits.count == text.utf8.count, digits.count % 2 == 0, digits.count <= 512 else { return nil }
+        return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+    }
+}
+
+/// What part of a list a call wants.
+struct PageRequest: Sendable {
+    static let sizes = 1...100
+    static let defaultSize = 20
+    /// Parameters that every list knows.
+    static let parameters: Set<String> = ["limit", "after"]
+
+    let list: String
+    let limit: Int
+    let after: Cursor?
+
+    /// - Throws: `.invalid` for a bad `limit` or `after`, and for a parameter that the list does not know.
+    init(_ call: AdminCall, list: String, filters: Set<String> = [], secrets: [[UInt8]]) throws(HansardError) {
+        try call.requireQuery(only: Self.parameters.union(filters))
+        self.list = list
+        if let text = try call.query("limit") {
+            guard let limit = Int(text), Self.sizes.contains(limit) else {
+                throw HansardError(.invalid, "limit must be a whole number from 1 to 100", field: "limit")
+            }
+            self.limit = limit
+        } else {
+            limit = Self.defaultSize
+        }
+        after = try call.query("after").map { text throws(HansardError) in try Cursor(text, of: list, secrets: secrets)
+        }
+    }
+
+    /// Rows to ask the database for: one more than are shown tells whether there are others.
+    var rows: Int { limit + 1 }
+
+    /// The answer.
+    ///
+    /// - Parameter found: at most `rows` of them.
+    func response<Item>(
+        _ found: [Item], _ call: AdminCall, secret: [UInt8], cursor: (Item) -> Cursor,
+        write: (Item, inout JSONText) -> Void
+    ) -> HTTPResponse {
+        let shown = found.prefix(limit)
+        let next = found.count > limit ? shown.last.map { cursor($0).text(of: list, secret: secret) } : nil
+        var response = HTTPResponse.json { text in
+            text.array("data") { text in
+                for item in shown { text.object { write(item, &$0) } }
+            }
+            text.field("has_more", next != nil)
+            text.field("next_cursor", orNull: next)
+        }
+        if let next {
+            let kept = call.match.request.query.split(separator: "&").filter { !$0.hasPrefix("after=") }
+            let query = (kept + ["after=\(next)"]).joined(separator: "&")
+            response.headers.add("Link", "<\(call.match.request.rawPath)?\(query)>; rel=\"next\"")
+        }
+        return response
+    }
+}

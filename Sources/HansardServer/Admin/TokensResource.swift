@@ -1,0 +1,155 @@
+import FoundationEssentials
+import Hansard
+import Postgres
+import Web
+
+/// `/v1/admin/tokens`: the operators' own credentials.
+struct TokensResource: Sendable {
+    static let path = "/v1/admin/tokens"
+    static let tenantLimit = 1_000
+
+    let admin: AdminServices
+
+    var routes: [AdminRoute] {
+        [
+            AdminRoute("POST", Self.path, .owners, idempotency: .required, create),
+            AdminRoute("GET", Self.path, .owners, list),
+            AdminRoute("POST", Self.path + "/{token_id}/revoke", .owners, idempotency: .optional, revoke),
+        ]
+    }
+
+    /// A token that is limited to tenants has no business with others' tokens.
+    private func requireWhole(_ call: AdminCall) throws(HansardError) {
+        guard call.token.tenants == nil else {
+            throw HansardError(.forbidden, "a token that is limited to tenants cannot see or make others")
+        }
+    }
+
+    private func list(_ call: AdminCall) async throws -> HTTPResponse {
+        try requireWhole(call)
+        let page = try PageRequest(call, list: "tokens", secrets: admin.secrets)
+        let rows = try await admin.read { connection in
+            try await connection.query(
+                """
+                SELECT * FROM admin_tokens
+                WHERE \(page.after?.time)::timestamptz IS NULL
+                    OR (created_at, token_id) < (\(page.after?.time), \(page.after?.id))
+                ORDER BY created_at DESC, token_id DESC LIMIT \(page.rows)
+                """)
+        }
+        let found = try rows.map { (try AdminToken(row: $0), try $0.value("revoked_at", as: Date?.self)) }
+        return page.response(found, call, secret: admin.secrets[0]) { token, _ in
+            Cursor(time: token.createdAt, id: token.id)
+        } write: { found, text in
+            found.0.write(into: &text, revokedAt: found.1)
+        }
+    }
+
+    private func create(_ call: AdminCall) async throws -> HTTPResponse {
+        try requireWhole(call)
+        try call.requireQuery(only: [])
+        var body = try call.body()
+        let name = try body.required("name") { try $0.text(1...200) }
+        let role = try body.required("role") { try $0.name(AdminRole.self) }
+        let secret = SecretFormat.make(.adminToken, random: admin.randomBytes(SecretFormat.randomBytes))
+        let display = SecretFormat.display(secret, kind: .adminToken)
+        var token = AdminToken(
+            id: SecretFormat.makeName(prefix: "adm_", random: admin.randomBytes(SecretFormat.nameBytes)), name: name,
+            role: role, createdAt: call.now)
+        (token.displayPrefix, token.displaySuffix) = (display.prefix, display.suffix)
+        try body.nullable(
+            "expires_at",
+            { field in
+                let time = try field.time()
+                guard time > call.now else { throw field.wrong("in the future") }
+                return time
+            }
+        ) { token.expiresAt = $0 }
+        try body.nullable(
+            "tenants",
+            { field in
+                try field.list(Self.tenantLimit) { element in
+                    guard case .string(let text) = element.value, let id = UUID(uuidString: text) else {
+                        throw element.wrong("a tenant's id")
+                    }
+                    return TenantID(id)
+                }
+            }
+        ) { token.tenants = $0 }
+        try body.end()
+        let made = token
+        return try await admin.transactions.run(call, "token.create") { connection in
+            for tenant in made.tenants ?? [] {
+                guard
+                    try await !connection.query(
+                        "SELECT FROM tenants WHERE tenant_id = \(tenant.rawValue) AND status <> 'deleted'"
+                    ).isEmpty
+                else {
+                    throw HansardError(.invalid, "there is no tenant '\(tenant)'", field: "/tenants")
+                }
+            }
+            try await connection.execute(
+                PostgresTenantStore.insertion(of: made, digest: Authenticator.digest(of: secret)))
+            return made.answerWithSecret(secret)
+        }
+    }
+
+    private func revoke(_ call: AdminCall) async throws -> HTTPResponse {
+        try requireWhole(call)
+        try call.requireQuery(only: [])
+        try call.body().end()
+        let id = try call.segment("token_id")
+        return try await admin.transactions.run(call, "token.revoke") { connection in
+            // The last owner could not be replaced without the command line.
+            let others = try await connection.query(
+                """
+                SELECT FROM admin_tokens WHERE role = 'owner' AND token_id <> \(id) AND revoked_at IS NULL
+                    AND tenants IS NULL AND (expires_at IS NULL OR expires_at > \(call.now)) LIMIT 1
+                """)
+            let rows = try await connection.query(
+                """
+                UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, \(call.now)) WHERE token_id = \(id)
+                RETURNING *
+                """)
+            guard let row = rows.first else { throw AdminCall.nothingHere }
+            let token = try AdminToken(row: row)
+            if token.role == .owner, others.isEmpty {
+                throw HansardError(.conflict, "this is the last owner's token: make another owner first")
+            }
+            var text = JSONText()
+            let revokedAt = try row.value("revoked_at", as: Date?.self)
+            text.object { token.write(into: &$0, revokedAt: revokedAt) }
+            return AdminAnswer(body: text.bytes, target: .init("token", token.id), after: text.bytes)
+        }
+    }
+}
+
+extension AdminToken {
+    fileprivate func answerWithSecret(_ secret: String) -> AdminAnswer {
+        var (bare, shown, repeated) = (JSONText(), JSONText(), JSONText())
+        bare.object { write(into: &$0, revokedAt: nil) }
+        shown.object { text in
+            write(into: &text, revokedAt: nil)
+            text.field("token", secret)
+        }
+        repeated.object { text in
+            write(into: &text, revokedAt: nil)
+            text.field("code", "secret_shown_once")
+        }
+        return AdminAnswer(
+            status: 201, body: shown.bytes, bodyWhenRepeated: repeated.bytes, target: .init("token", id),
+            after: bare.bytes)
+    }
+
+    fileprivate func write(into text: inout JSONText, revokedAt: Date?) {
+        text.field("id", id)
+        text.field("name", name)
+        text.field("role", role.rawValue)
+        text.field("tenants", orNull: tenants?.map(\.description))
+        text.field("prefix", displayPrefix)
+        text.field("suffix", displaySuffix)
+        text.field("expires_at", orNull: expiresAt.map(Timestamp.format))
+        text.field("revoked_at", orNull: revokedAt.map(Timestamp.format))
+        text.field("created_at", Timestamp.format(createdAt))
+    }
+}
