@@ -15,13 +15,45 @@ ALTER TABLE admin_tokens
     ADD COLUMN display_suffix text NOT NULL DEFAULT '',
     ADD COLUMN last_used_at timestamptz;
 
--- Tokens are in the nodes' snapshot, as keys are: calls are recognised without a query, and a revoked token is refused
--- everywhere as soon as a revoked key.
-ALTER TABLE access_events ALTER COLUMN tenant_id DROP NOT NULL;
+-- The feed names what changed, so that nodes read that alone: a tenant, a key, an operator's token (they are in the nodes'
+-- snapshot as keys are, and a revoked one is refused everywhere as soon), or a command that nodes carry out.
+ALTER TABLE access_events
+    ALTER COLUMN tenant_id DROP NOT NULL,
+    ADD COLUMN subject text CHECK (subject IN ('tenant', 'key', 'token', 'command')),
+    ADD COLUMN subject_id text;
+UPDATE access_events
+SET subject = CASE WHEN key_id IS NULL THEN 'tenant' ELSE 'key' END, subject_id = coalesce(key_id, tenant_id::text);
+ALTER TABLE access_events
+    ALTER COLUMN subject SET NOT NULL, ALTER COLUMN subject_id SET NOT NULL, DROP COLUMN key_id;
+
+CREATE OR REPLACE FUNCTION access_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+    changed jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
+BEGIN
+    UPDATE access_sequence SET value = value + 1 RETURNING value INTO STRICT number;
+    INSERT INTO access_events (sequence, tenant_id, subject, subject_id, change)
+    VALUES (number, (changed ->> 'tenant_id')::uuid, TG_ARGV[0], changed ->> TG_ARGV[1], lower(TG_OP));
+    -- Nodes poll as well, because a notification is lost on whoever is not connected: the number is enough.
+    PERFORM pg_notify('hansard_access', number::text);
+    RETURN NULL;
+END
+$$;
+
+DROP TRIGGER access_changed ON tenants;
+DROP TRIGGER access_changed ON api_keys;
+CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE ON tenants
+    FOR EACH ROW EXECUTE FUNCTION access_changed('tenant', 'tenant_id');
+-- That a key was used changes nothing that nodes know of it.
+CREATE TRIGGER access_changed AFTER INSERT OR DELETE ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION access_changed('key', 'key_id');
+CREATE TRIGGER access_updated AFTER UPDATE ON api_keys
+    FOR EACH ROW WHEN (OLD.revision <> NEW.revision OR OLD.last_used_at IS NOT DISTINCT FROM NEW.last_used_at)
+    EXECUTE FUNCTION access_changed('key', 'key_id');
 CREATE TRIGGER access_change_begins BEFORE INSERT OR UPDATE OR DELETE ON admin_tokens
     FOR EACH STATEMENT EXECUTE FUNCTION access_change_begins();
 CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE ON admin_tokens
-    FOR EACH ROW EXECUTE FUNCTION access_changed();
+    FOR EACH ROW EXECUTE FUNCTION access_changed('token', 'token_id');
 
 ALTER TABLE tenants DROP CONSTRAINT tenants_status_check;
 ALTER TABLE tenants ADD CHECK (status IN ('active', 'suspended', 'deleted'));
@@ -134,7 +166,7 @@ CREATE INDEX node_commands_by_time ON node_commands (given_at);
 CREATE TRIGGER access_change_begins BEFORE INSERT ON node_commands
     FOR EACH STATEMENT EXECUTE FUNCTION access_change_begins();
 CREATE TRIGGER access_changed AFTER INSERT ON node_commands
-    FOR EACH ROW EXECUTE FUNCTION access_changed();
+    FOR EACH ROW EXECUTE FUNCTION access_changed('command', 'command_id');
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenants, api_keys, admin_tokens, kept_answers, node_commands TO hansard_operator;
 GRANT SELECT, INSERT ON audit_log, access_events TO hansard_operator;

@@ -104,7 +104,7 @@ struct Parts: Sendable {
                 address: settings.effectiveAdvertisedAddress, region: settings.region,
                 version: Application.version),
             sessionLimits: sessionLimits, storeHealth: health,
-            closesWithoutLease: settings.onLeaseLost == .close, logger: logger,
+            onLeaseLost: settings.onLeaseLost, logger: logger,
             randomBytes: { SecureRandom.bytes(count: $0) })
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
         let reaper = LeaseReaper(
@@ -123,6 +123,9 @@ struct Parts: Sendable {
         }
         try await life.begin()
         try epochFile.write(services.node.epoch)
+        let feed = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger)
+        access.observe(feed.updated)
+        let listener = AccessFeed.listen(pool.url, for: access, logger: logger)
         let admin = AdminServices(
             access: access, pool: pool, connections: connections, engines: engines,
             secrets: settings.secrets.map { Array($0.revealed.utf8) }, logger: logger,
@@ -132,21 +135,28 @@ struct Parts: Sendable {
         let audit = StoreAudit(
             node: services.node, connections: connections, liveSessions: { sessions.identifiers },
             settlement: settlement, suspects: services.suspects, reaper: reaper, metrics: metrics, logger: logger,
-            endUnheld: { if services.closesWithoutLease { sessions.end($0, .storeAway) } })
+            endUnheld: { id in
+                if let tenant = sessions.tenant(of: id), services.closesWithoutLease(tenant) {
+                    sessions.end(id, .storeAway)
+                }
+            })
         return Parts(
             services: services, access: access, life: life, audit: audit, transcripts: transcripts,
-            admin: AdminPlane(services: admin), openAPI: document, stop: stop)
+            admin: AdminPlane(services: admin), openAPI: document,
+            stop: {
+                listener.stop()
+                await stop()
+            })
     }
 
     private static func makeLife(
         _ services: ListenServices, after earlierLife: NodeEpoch?, _ reaper: LeaseReaper
     ) -> NodeLife {
         let sessions = services.sessions
-        var endSessions: (@Sendable () -> Void)?
-        if services.closesWithoutLease { endSessions = { sessions.endAll(.storeAway) } }
         return NodeLife(
             node: services.node, connections: services.connections, sessions: sessions, earlierLife: earlierLife,
-            health: services.storeHealth, reaper: reaper, endSessions: endSessions, logger: services.logger)
+            health: services.storeHealth, reaper: reaper,
+            endSessions: { sessions.endAll(.storeAway, where: services.closesWithoutLease) }, logger: services.logger)
     }
 
     /// Tells the connection store of limits that change, until the task is cancelled.

@@ -196,6 +196,24 @@ final class ServerSession {
         return rows
     }
 
+    // MARK: Notifications
+
+    /// What has been notified, or will be within a time, to the channels that the session listens to.
+    ///
+    /// - Throws: `.unreachable` if the connection broke.
+    func notifications(within limit: Duration) throws(PostgresError) -> [String] {
+        var descriptor = pollfd(fd: PQsocket(connection), events: Int16(POLLIN), revents: 0)
+        if poll(&descriptor, 1, Int32(clamping: milliseconds(limit))) > 0, PQconsumeInput(connection) == 0 {
+            throw unreachable()
+        }
+        var payloads: [String] = []
+        while let notification = PQnotifies(connection) {
+            payloads.append(notification.pointee.extra.map { String(cString: $0) } ?? "")
+            PQfreemem(notification)
+        }
+        return payloads
+    }
+
     // MARK: Waiting
 
     private func finishConnecting(within timeout: Duration) throws(PostgresError) {

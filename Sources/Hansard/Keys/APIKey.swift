@@ -131,30 +131,3 @@ public struct AdminToken: Sendable, Equatable {
     /// Whether it may know of the tenant.
     public func mayReach(_ tenant: TenantID) -> Bool { tenants?.contains(tenant) ?? true }
 }
-
-/// Everything that admission needs to know about tenants and keys, at one moment: handshakes are decided from it, in
-/// memory, without a database call.
-public struct AccessSnapshot: Sendable {
-    /// The store's access sequence when the snapshot was taken.
-    public var sequence: Int64
-    /// Every tenant by id.
-    public var tenants: [TenantID: Tenant]
-    /// Every key by the digest of its secret.
-    public var keys: [SecretDigest: APIKey]
-    /// The digest of each key by its public name, for tokens that refer to their parent key.
-    public var digests: [KeyID: SecretDigest]
-    /// Every admin token that has not been revoked, by the digest of its secret.
-    public var adminTokens: [SecretDigest: AdminToken]
-
-    /// A snapshot as a store read it.
-    public init(
-        sequence: Int64, tenants: [Tenant], keys: [(SecretDigest, APIKey)],
-        adminTokens: [(SecretDigest, AdminToken)] = []
-    ) {
-        self.sequence = sequence
-        self.tenants = Dictionary(uniqueKeysWithValues: tenants.map { ($0.id, $0) })
-        self.keys = Dictionary(uniqueKeysWithValues: keys)
-        digests = Dictionary(uniqueKeysWithValues: keys.map { ($0.1.id, $0.0) })
-        self.adminTokens = Dictionary(uniqueKeysWithValues: adminTokens)
-    }
-}

@@ -104,4 +104,6 @@ public protocol TenantStore: Sendable {
     func accessSequence() async throws -> Int64
     /// Everything that admission needs, at one moment.
     func accessSnapshot() async throws -> AccessSnapshot
+    /// What has changed since a snapshot; nil if that is too much, or too long ago: then a new snapshot is what helps.
+    func accessChanges(since sequence: Int64) async throws -> AccessChanges?
 }

@@ -3,20 +3,27 @@ import FoundationEssentials
 import Hansard
 import Logging
 
-/// The node's snapshot of tenants and keys: admission reads it in memory, a task keeps it fresh. It does not expire, so
-/// that a day without Postgres does not stop admission.
+/// The node's snapshot of tenants, keys and tokens: admission reads it in memory, a task keeps it fresh. It does not expire,
+/// so that a day without Postgres does not stop admission.
 final class AccessDirectory: Sendable {
-    /// How often the store is asked whether anything changed.
+    /// How often the store is asked whether anything changed, where nothing tells of changes.
     static let pollInterval = Duration.seconds(1)
+    /// A key that nobody knows may have been made a moment ago: it makes the store be asked, but not more often than this.
+    static let unknownKeyInterval = Duration.seconds(1)
 
     private struct State {
         var snapshot: AccessSnapshot?
         var refreshedAt: ContinuousClock.Instant?
+        /// The refresh that is under way, and whether another is wanted after it.
+        var refreshing: Task<Void, any Error>?
+        var unknownKeyAt: ContinuousClock.Instant?
+        var observers: [@Sendable (AccessUpdate) -> Void] = []
     }
 
     private let state = Locked(State())
     private let store: any TenantStore
     private let logger: Logger
+    private let wishes = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
 
     /// A directory that has not been read yet.
     init(store: any TenantStore, logger: Logger) {
@@ -30,20 +37,78 @@ final class AccessDirectory: Sendable {
     /// How old the knowledge is; nil until the first read succeeded.
     var age: Duration? { state.withLock(\.refreshedAt).map { $0.duration(to: .now) } }
 
-    /// Reads the snapshot if the store's sequence differs from the one known.
+    /// Tells of each change from now on, after the snapshot has it, in order.
+    func observe(_ observer: @escaping @Sendable (AccessUpdate) -> Void) {
+        state.withLock { $0.observers.append(observer) }
+    }
+
+    /// Asks for a refresh soon; returns at once. From any thread.
+    func refreshSoon() { wishes.continuation.yield() }
+
+    /// A well-formed key that is not in the snapshot was presented.
+    func missed(now: ContinuousClock.Instant) {
+        let isDue = state.withLock { state in
+            guard state.unknownKeyAt.map({ $0.duration(to: now) >= Self.unknownKeyInterval }) ?? true else {
+                return false
+            }
+            state.unknownKeyAt = now
+            return true
+        }
+        if isDue { refreshSoon() }
+    }
+
+    /// Reads what changed. Calls that come together do so one after the other, since each may have come for a change that
+    /// the one before it did not see yet.
     func refresh() async throws {
-        let sequence = try await store.accessSequence()
-        if state.withLock({ $0.snapshot?.sequence }) != sequence {
-            let fresh = try await store.accessSnapshot()
-            state.withLock { $0.snapshot = fresh }
+        let task = state.withLock { state in
+            let before = state.refreshing
+            let task = Task {
+                _ = await before?.result
+                try await read()
+            }
+            state.refreshing = task
+            return task
+        }
+        try await task.value
+    }
+
+    private func read() async throws {
+        guard let known = state.withLock({ $0.snapshot?.sequence }) else { return try await readAll() }
+        if try await store.accessSequence() != known {
+            guard let changes = try await store.accessChanges(since: known) else { return try await readAll() }
+            let observers = state.withLock { state in
+                // In place: a copy of a million keys would take a while.
+                state.snapshot?.apply(changes)
+                return state.observers
+            }
+            for observer in observers { observer(.some(changes)) }
         }
         state.withLock { $0.refreshedAt = .now }
     }
 
-    /// Keeps the snapshot fresh until the task is cancelled. A store that is away is one log line, not one a second.
+    private func readAll() async throws {
+        let fresh = try await store.accessSnapshot()
+        let observers = state.withLock { state in
+            state.snapshot = fresh
+            state.refreshedAt = .now
+            return state.observers
+        }
+        for observer in observers { observer(.all) }
+    }
+
+    /// Keeps the snapshot fresh until the task is cancelled: at each wish, and each `pollInterval` in any case. A store that
+    /// is away is one log line, not one a second.
     func keepFresh() async {
+        let poll = Task {
+            while !Task.isCancelled {
+                refreshSoon()
+                try? await Task.sleep(for: Self.pollInterval)
+            }
+        }
+        defer { poll.cancel() }
         var isAway = false
-        while !Task.isCancelled {
+        for await _ in wishes.stream {
+            if Task.isCancelled { return }
             do {
                 try await refresh()
                 if isAway { logger.notice("tenants and keys are fresh again") }
@@ -52,9 +117,16 @@ final class AccessDirectory: Sendable {
                 if !isAway { logger.warning("tenants and keys cannot be read; going on with what is known", error) }
                 isAway = true
             }
-            try? await Task.sleep(for: Self.pollInterval)
         }
     }
+}
+
+/// What a refresh brought.
+enum AccessUpdate: Sendable {
+    /// Everything was read anew: anything may have changed.
+    case all
+    /// So much.
+    case some(AccessChanges)
 }
 
 extension Logger {

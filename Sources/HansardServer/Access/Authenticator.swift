@@ -66,7 +66,9 @@ struct Authenticator: Sendable {
         guard let kind = SecretFormat.kind(of: secret), kind != .adminToken else {
             throw HansardError(.unauthenticated, "the API key is malformed; keys begin with hsk_live_ or hsk_test_")
         }
-        return try snapshot.caller(digest: Self.digest(of: secret), now: now)
+        let digest = Self.digest(of: secret)
+        if snapshot.keys[digest] == nil { directory.missed(now: .now) }
+        return try snapshot.caller(digest: digest, now: now)
     }
 
     /// Makes a short-lived token for the caller's key, good for listening.

@@ -39,6 +39,7 @@ struct AdminTransactions: Sendable {
     static let purged = 10
 
     let pool: ConnectionPool
+    let access: AccessDirectory
     let makeID: @Sendable () -> UUID
 
     /// Runs `change` in a transaction that sees all tenants, and answers what it says, or what an earlier call with the
@@ -50,7 +51,7 @@ struct AdminTransactions: Sendable {
         _ call: AdminCall, _ action: String, _ change: @Sendable (Connection) async throws -> AdminAnswer
     ) async throws -> HTTPResponse {
         let key = try IdempotencyKey(call)
-        return try await HansardError.mapping {
+        let response = try await HansardError.mapping {
             try await pool.transaction { connection in
                 try await connection.actAsOperator()
                 if let key, let kept = try await kept(key, on: connection) { return kept }
@@ -60,6 +61,9 @@ struct AdminTransactions: Sendable {
                 return answer.response
             }
         }
+        // So that what was changed is so on this node when the caller hears of it. Others hear of it at the same moment.
+        try? await access.refresh()
+        return response
     }
 
     /// Records that the token's role did not allow a call.

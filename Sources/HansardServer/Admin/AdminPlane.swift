@@ -17,7 +17,7 @@ struct AdminServices: Sendable {
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
 
-    var transactions: AdminTransactions { AdminTransactions(pool: pool, makeID: { makeID() }) }
+    var transactions: AdminTransactions { AdminTransactions(pool: pool, access: access, makeID: { makeID() }) }
 
     func makeID() -> UUID {
         let bytes = randomBytes(16)

@@ -39,8 +39,11 @@ struct ListenAcceptor: WebSocketAcceptor {
             authorization: request.headers["authorization"], subprotocols: request.headers["sec-websocket-protocol"])
         let caller = try services.authenticator.caller(credential.secret, now: now)
         try caller.require(.listen)
+        try caller.requireAddress(request.peer.address)
         let engine = try services.engines.engine(for: caller.tenant)
-        let options = try ListenParameters(query: request.query, engine: engine.description).options
+        var options = try ListenParameters(query: request.query, engine: engine.description).options
+        try caller.tenant.requireLanguage(options.language)
+        options.tags += caller.key.tags.filter { !options.tags.contains($0) }
         let decoder = try Self.decoder(for: options.source)
         try checkRoom(for: caller)
         let reservation = try engine.reserve(for: options)
@@ -136,5 +139,29 @@ struct HandshakeRefusal {
     /// RFC 9110 section 5.5: visible ASCII and spaces only, so that a query cannot write headers.
     static func headerSafe(_ text: String) -> String {
         String(decoding: text.utf8.prefix(512).map { 0x20...0x7E ~= $0 ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
+    }
+}
+
+extension Caller {
+    /// Throws `.forbidden` unless the key is accepted from there.
+    fileprivate func requireAddress(_ address: IPAddress) throws(HansardError) {
+        guard !key.allowedCIDRs.isEmpty,
+            !key.allowedCIDRs.contains(where: { AddressRange($0)?.contains(address) ?? false })
+        else { return }
+        throw HansardError(.forbidden, "this key is not accepted from \(address)")
+    }
+}
+
+extension Tenant {
+    /// Throws `.forbidden` unless the tenant's sessions may be in that language: a tag allows its dialects too.
+    fileprivate func requireLanguage(_ language: String) throws(HansardError) {
+        guard let allowed = allowedLanguages else { return }
+        let asked = language.lowercased()
+        guard !allowed.contains(where: { asked == $0.lowercased() || asked.hasPrefix($0.lowercased() + "-") }) else {
+            return
+        }
+        throw HansardError(
+            .forbidden, "language '\(language)' is not allowed for this tenant: " + allowed.joined(separator: ", "),
+            field: "language")
     }
 }

@@ -77,7 +77,7 @@ final class ListenConnection: WebSocketHandler {
 
     func opened(_ socket: WebSocket) {
         self.socket = socket
-        services.sessions.add(myself, id: id)
+        services.sessions.add(myself, id: id, tenant: records.lease.tenant, key: records.lease.key)
         // As the node's list of sessions does, it keeps this until `finish`.
         timer = loop.schedule(after: .seconds(1), repeating: .seconds(1)) { [self] in ticked() }
         claim()
@@ -241,6 +241,11 @@ final class ListenConnection: WebSocketHandler {
     private func ticked() {
         if reading.ticked(now: .now) { socket?.resumeReading() }
         run(session.ticked(now: .now))
+        checkAccess()
+    }
+
+    /// Ends the session if its key, or its tenant, is not what it was, or if the key's time has come.
+    func checkAccess() {
         guard session.isLive, let refusal = services.refusal(of: records.caller, now: .now) else { return }
         end(refusal)
     }

@@ -11,7 +11,7 @@ extension ListenServices {
                 guard try await !connections.renew(lease) else { return }
                 // A peer took this node for dead and freed the slot.
                 logger.warning("the session's lease is gone")
-                guard closesWithoutLease else { return }
+                guard closesWithoutLease(lease.tenant) else { return }
                 metrics.leasesLost.add()
                 sessions.end(lease.session, .storeAway)
             } catch {

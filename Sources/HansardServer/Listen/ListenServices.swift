@@ -24,10 +24,15 @@ struct ListenServices: Sendable {
     let node: NodeIdentity
     let sessionLimits: Session.Limits
     let storeHealth: StoreHealth
-    /// Whether a session that holds no slot any more is to end (`HANSARD_ON_LEASE_LOST=close`).
-    let closesWithoutLease: Bool
+    /// What becomes of a session that holds no slot any more (`HANSARD_ON_LEASE_LOST`), where its tenant does not say.
+    let onLeaseLost: Tenant.LeaseLoss
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
+
+    /// Whether a session of the tenant ends when it holds no slot any more.
+    func closesWithoutLease(_ tenant: TenantID) -> Bool {
+        (access.snapshot?.tenants[tenant]?.onLeaseLost ?? onLeaseLost) == .close
+    }
 
     var claim: SlotClaim {
         SlotClaim(

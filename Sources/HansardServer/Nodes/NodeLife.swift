@@ -19,8 +19,9 @@ struct NodeLife: Sendable {
     let earlierLife: NodeEpoch?
     let health: StoreHealth
     let reaper: LeaseReaper
-    /// Ends the live sessions before peers may free their slots; nil if they are kept (`HANSARD_ON_LEASE_LOST`).
-    let endSessions: (@Sendable () -> Void)?
+    /// Ends those live sessions that must not outlive their slots (`HANSARD_ON_LEASE_LOST`), before peers may free these;
+    /// says how many.
+    let endSessions: @Sendable () -> Int
     let logger: Logger
 
     /// Makes the node known; comes before its first claim. The life that this state directory had before is dead for
@@ -120,13 +121,10 @@ struct NodeLife: Sendable {
             let isIsolated = heartbeats.withLock { $0.isIsolated(now: .now) }
             if isIsolated {
                 health.failed(.heartbeat, Self.silence(Heartbeats.isolation))
-                if let endSessions {
-                    if !wasIsolated {
-                        logger.warning(
-                            "sessions end before peers may free their slots",
-                            metadata: ["sessions": "\(sessions.count)"])
-                    }
-                    endSessions()
+                let count = endSessions()
+                if count > 0, !wasIsolated {
+                    logger.warning(
+                        "sessions end before peers may free their slots", metadata: ["sessions": "\(count)"])
                 }
             }
             wasIsolated = isIsolated

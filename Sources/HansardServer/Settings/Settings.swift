@@ -1,3 +1,4 @@
+public import Hansard
 public import AWS
 import Foundation
 public import Logging
@@ -53,7 +54,7 @@ public struct Settings: Sendable {
     /// The table of `dynamodb`.
     public var dynamoDBTable = "hansard"
     /// What becomes of a session whose slot was given to somebody else while the store was away.
-    public var onLeaseLost = LeaseLostPolicy.keep
+    public var onLeaseLost = Tenant.LeaseLoss.keep
     /// Where transcripts are kept; nil is a folder in the state directory.
     public var transcripts: TranscriptsPlace?
     /// How the bucket encrypts transcripts.
@@ -168,15 +169,6 @@ public enum ConnectionsStoreChoice: String, Sendable, CaseIterable {
     /// In a table of Amazon DynamoDB, for nodes that must go on while Postgres is away.
     case dynamodb
 }
-
-/// What becomes of a running session that holds no slot any more.
-public enum LeaseLostPolicy: String, Sendable, CaseIterable {
-    /// It goes on: the limit may be exceeded by the sessions of a node that was cut off.
-    case keep
-    /// It is closed (1013): the limit holds.
-    case close
-}
-
 /// Where transcripts are kept.
 public enum TranscriptsPlace: Sendable, Equatable {
     /// A folder of this machine.

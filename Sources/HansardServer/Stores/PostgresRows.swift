@@ -169,6 +169,21 @@ extension AdminToken {
     }
 }
 
+extension NodeCommand {
+    /// nil for a command of a newer version, and for one that names nothing.
+    init?(row: Row) throws {
+        let target: String = try row.value("target")
+        switch try row.value("command", as: String.self) {
+        case "terminate":
+            guard let session = SessionID(target) else { return nil }
+            self = .terminate(session)
+        case "drain": self = .drain(target)
+        case "undrain": self = .undrain(target)
+        default: return nil
+        }
+    }
+}
+
 extension UsageRow {
     init(row: Row) throws {
         self.init(

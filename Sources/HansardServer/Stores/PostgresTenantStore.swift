@@ -4,6 +4,11 @@ public import Postgres
 
 /// Tenants, keys and admin tokens in Postgres (`Migrations/0001_access.sql`, `0005_quotas_and_policies.sql`).
 public struct PostgresTenantStore: TenantStore {
+    /// Changes that are read one by one; a snapshot is read in place of more.
+    static let changeLimit = 10_000
+    /// Rows of one statement of a snapshot: a million in one answer would be there twice.
+    static let snapshotPage = 50_000
+
     private let pool: ConnectionPool
 
     /// A store in a database that has been migrated.
@@ -61,12 +66,77 @@ public struct PostgresTenantStore: TenantStore {
                     .value("value")
                 let tenants = try await connection.query("SELECT * FROM tenants WHERE status <> 'deleted'").map(
                     Tenant.init(row:))
-                let keys = try await connection.query("SELECT * FROM api_keys")
-                    .map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
+                var keys: [(SecretDigest, APIKey)] = []
+                var last = ""
+                while true {
+                    let page = try await connection.query(
+                        """
+                        SELECT * FROM api_keys WHERE key_id > \(last) COLLATE "C" ORDER BY key_id COLLATE "C"
+                        LIMIT \(Self.snapshotPage)
+                        """)
+                    keys += try page.map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
+                    guard page.count == Self.snapshotPage, let next = keys.last?.1.id.rawValue else { break }
+                    last = next
+                }
                 let tokens = try await connection.query("SELECT * FROM admin_tokens WHERE revoked_at IS NULL")
                     .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
                 return AccessSnapshot(sequence: sequence, tenants: tenants, keys: keys, adminTokens: tokens)
             }
+        }
+    }
+}
+
+// The feed.
+extension PostgresTenantStore {
+    /// See `TenantStore`.
+    public func accessChanges(since sequence: Int64) async throws -> AccessChanges? {
+        try await HansardError.mapping {
+            try await pool.transaction(isolation: .repeatableReadOnly) { connection in
+                let events = try await connection.query(
+                    """
+                    SELECT sequence, subject, subject_id FROM access_events WHERE sequence > \(sequence)
+                    ORDER BY sequence LIMIT \(Self.changeLimit + 1)
+                    """)
+                // Numbers follow each other: a gap is what has been cleared away.
+                guard events.count <= Self.changeLimit,
+                    try events.first.map({ try $0.value("sequence") == sequence + 1 }) ?? true
+                else { return nil }
+                var changed: [String: [String]] = [:]
+                for event in events {
+                    changed[try event.value("subject"), default: []].append(try event.value("subject_id"))
+                }
+                var changes = AccessChanges(sequence: try events.last?.value("sequence") ?? sequence)
+                try await read(changed, into: &changes, on: connection)
+                return changes
+            }
+        }
+    }
+
+    private func read(
+        _ changed: [String: [String]], into changes: inout AccessChanges, on connection: Connection
+    ) async throws {
+        let tenants = Set((changed["tenant"] ?? []).compactMap(UUID.init(uuidString:)))
+        if !tenants.isEmpty {
+            changes.tenants = try await connection.query(
+                "SELECT * FROM tenants WHERE status <> 'deleted' AND tenant_id = ANY(\(Array(tenants)))"
+            ).map(Tenant.init(row:))
+            changes.removedTenants = tenants.subtracting(changes.tenants.map(\.id.rawValue)).map(TenantID.init)
+        }
+        let keys = Set(changed["key"] ?? [])
+        if !keys.isEmpty {
+            changes.keys = try await connection.query("SELECT * FROM api_keys WHERE key_id = ANY(\(Array(keys)))")
+                .map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
+            changes.removedKeys = keys.subtracting(changes.keys.map(\.1.id.rawValue)).map(KeyID.init)
+        }
+        if changed["token"] != nil {
+            changes.adminTokens = try await connection.query("SELECT * FROM admin_tokens WHERE revoked_at IS NULL")
+                .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
+        }
+        let commands = (changed["command"] ?? []).compactMap(UUID.init(uuidString:))
+        if !commands.isEmpty {
+            changes.commands = try await connection.query(
+                "SELECT * FROM node_commands WHERE command_id = ANY(\(commands)) ORDER BY given_at, command_id"
+            ).compactMap(NodeCommand.init(row:))
         }
     }
 }

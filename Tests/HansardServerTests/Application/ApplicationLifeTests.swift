@@ -110,8 +110,8 @@ import Web
     }
 
     /// A peer took the node for dead and freed the slot: the next renewal finds out.
-    @Test(arguments: [LeaseLostPolicy.keep, .close]) func aSessionWhoseLeaseIsGoneEndsIfThatIsWanted(
-        _ policy: LeaseLostPolicy
+    @Test(arguments: [Tenant.LeaseLoss.keep, .close]) func aSessionWhoseLeaseIsGoneEndsIfThatIsWanted(
+        _ policy: Tenant.LeaseLoss
     ) async throws {
         let fixture = try await ApplicationFixture.make()
         var settings = fixture.settings

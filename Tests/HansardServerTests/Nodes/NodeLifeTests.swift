@@ -19,7 +19,7 @@ import Testing
 
     private var life: NodeLife { life(after: nil) }
 
-    private func life(after earlierLife: NodeEpoch?, endSessions: (@Sendable () -> Void)? = nil) -> NodeLife {
+    private func life(after earlierLife: NodeEpoch?, endSessions: @escaping @Sendable () -> Int = { 0 }) -> NodeLife {
         NodeLife(
             node: NodeIdentity(epoch: epoch, address: "127.0.0.1:1", region: "local", version: "1"),
             connections: connections, sessions: sessions, earlierLife: earlierLife, health: health,
@@ -162,7 +162,10 @@ import Testing
         _ fate: StoreFaults.Fate
     ) async throws {
         let ended = Locked<ContinuousClock.Instant?>(nil)
-        let life = life(after: nil) { ended.withLock { $0 = $0 ?? .now } }
+        let life = life(after: nil) {
+            ended.withLock { $0 = $0 ?? .now }
+            return 1
+        }
         try await life.begin()
         let task = Task { await life.live() }
         try await eventually("it beats") { connections.faults.calls.count { $0 == "heartbeat" } > 1 }

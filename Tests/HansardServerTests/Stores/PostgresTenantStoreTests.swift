@@ -102,18 +102,94 @@ import Testing
             try await expectGrowth()
             try await store.create(key(acme, "key_1"), digest: digest())
             try await expectGrowth()
-            try await fixture.pool.query("UPDATE api_keys SET is_enabled = true")
+            try await fixture.pool.query("UPDATE api_keys SET is_enabled = true, revision = revision + 1")
             try await expectGrowth()
             try await fixture.pool.query("DELETE FROM tenants")
             try await expectGrowth()
             let events = try await fixture.pool.query(
-                "SELECT sequence, tenant_id, key_id, change FROM access_events ORDER BY sequence"
+                "SELECT sequence, tenant_id, subject, subject_id, change FROM access_events ORDER BY sequence"
             )
             #expect(try events.map { try $0.value("sequence", as: Int64.self) } == Array(1...last))
             #expect(try events.allSatisfy { try $0.value("tenant_id", as: UUID.self) == acme.id.rawValue })
             let changes = try events.map { try $0.value("change", as: String.self) }
             #expect(changes == ["insert", "insert", "update", "delete", "delete"])
-            #expect(try events[1].value("key_id", as: String?.self) == "key_1")
+            #expect(try events[1].value("subject", as: String.self) == "key")
+            #expect(try events[1].value("subject_id", as: String.self) == "key_1")
+        }
+    }
+
+    /// Whoever applies changes, in whatever portions, has what a whole snapshot has.
+    @Test(arguments: 0..<5) func changesAddUpToTheSnapshot(seed: Int) async throws {
+        try await withStore { store, fixture in
+            var known = try await store.accessSnapshot()
+            var tenants: [Tenant] = []
+            for step in 0..<40 {
+                let choice = (step * 7 + seed * 13 + step * step) % 6
+                switch choice {
+                case 0, 1:
+                    tenants.append(tenant("t\(step)"))
+                    try await store.create(tenants[tenants.count - 1])
+                case 2 where !tenants.isEmpty:
+                    try await store.create(key(tenants[step % tenants.count]), digest: digest())
+                case 3:
+                    let token = AdminToken(id: "adm_\(step)", name: "Ops", role: .viewer, createdAt: moment(0))
+                    try await store.create(token, digest: digest())
+                case 4 where !tenants.isEmpty:
+                    let id = tenants[step % tenants.count].id.rawValue
+                    try await fixture.pool.query(
+                        "UPDATE api_keys SET is_enabled = NOT is_enabled WHERE tenant_id = \(id)")
+                    try await fixture.pool.query("UPDATE tenants SET status = 'suspended' WHERE tenant_id = \(id)")
+                default:
+                    try await fixture.pool.query("UPDATE admin_tokens SET revoked_at = now() WHERE token_id LIKE '%3'")
+                    guard step % 5 == 0, let gone = tenants.popLast() else { break }
+                    try await fixture.pool.query("DELETE FROM tenants WHERE tenant_id = \(gone.id.rawValue)")
+                }
+                guard step % 3 == 0 else { continue }
+                known.apply(try #require(try await store.accessChanges(since: known.sequence)))
+                let whole = try await store.accessSnapshot()
+                #expect(known.sequence == whole.sequence)
+                #expect(known.tenants == whole.tenants && known.keys == whole.keys)
+                #expect(known.digests == whole.digests && known.adminTokens == whole.adminTokens)
+            }
+        }
+    }
+
+    @Test func changesThatWereClearedAwayAreNotPassedOver() async throws {
+        try await withStore { store, fixture in
+            for number in 0..<5 { try await store.create(tenant("t\(number)")) }
+            try await fixture.pool.query("DELETE FROM access_events WHERE sequence <= 3")
+            #expect(try await store.accessChanges(since: 1) == nil)
+            #expect(try await store.accessChanges(since: 3)?.tenants.count == 2)
+            #expect(try await store.accessChanges(since: 5)?.sequence == 5)
+        }
+    }
+
+    @Test func commandsComeOnceAndInOrder() async throws {
+        try await withStore { store, fixture in
+            let (session, other) = (SessionID(UUID()), UUID())
+            let before = try await store.accessSequence()
+            for (command, target) in [("drain", "node-1"), ("terminate", "\(session)"), ("undrain", "node-1")] {
+                try await fixture.pool.query(
+                    """
+                    INSERT INTO node_commands (command_id, tenant_id, command, target, given_at)
+                    VALUES (gen_random_uuid(), \(other), \(command), \(target), clock_timestamp())
+                    """)
+            }
+            let changes = try #require(try await store.accessChanges(since: before))
+            #expect(changes.commands == [.drain("node-1"), .terminate(session), .undrain("node-1")])
+            #expect(try await store.accessChanges(since: changes.sequence)?.commands == [])
+        }
+    }
+
+    /// Each use of a key is written; nodes need not read the key again for that.
+    @Test func thatAKeyWasUsedIsNoChange() async throws {
+        try await withStore { store, fixture in
+            let acme = tenant()
+            try await store.create(acme)
+            try await store.create(key(acme), digest: digest())
+            let before = try await store.accessSequence()
+            try await fixture.pool.query("UPDATE api_keys SET last_used_at = now()")
+            #expect(try await store.accessSequence() == before)
         }
     }
 

@@ -87,6 +87,9 @@ final class MemoryTenantStore: TenantStore {
     func accessSnapshot() async throws -> AccessSnapshot {
         try await faults.call("accessSnapshot") { snapshot.withLock { $0 } }
     }
+    func accessChanges(since sequence: Int64) async throws -> AccessChanges? {
+        try await faults.call("accessChanges") { nil }
+    }
     func create(_ tenant: Tenant) async throws { throw HansardError(.internal, "read only") }
     func create(_ key: APIKey, digest: SecretDigest) async throws { throw HansardError(.internal, "read only") }
     func create(_ token: AdminToken, digest: SecretDigest) async throws { throw HansardError(.internal, "read only") }
