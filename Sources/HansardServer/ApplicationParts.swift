@@ -177,11 +177,15 @@ struct Parts: Sendable {
             NodeRoutes.Check(name: "node") { services.sessions.isDraining ? "draining" : nil },
         ]
         let tenant = TenantRoutes(authenticator: services.authenticator, transcripts: transcripts)
+        let tenantSessions = TenantSessionRoutes(
+            authenticator: services.authenticator, connections: services.connections, transcripts: transcripts,
+            auditLog: PostgresAuditLog(pool: admin.services.pool))
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
         return Router(
-            routes: tenant.routes + admin.routes + node.routes, metrics: services.metrics, logger: services.logger,
+            routes: tenant.routes + tenantSessions.routes + admin.routes + node.routes, metrics: services.metrics,
+            logger: services.logger,
             randomBytes: services.randomBytes)
     }
 

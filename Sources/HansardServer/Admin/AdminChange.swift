@@ -40,7 +40,6 @@ struct AdminTransactions: Sendable {
 
     let pool: ConnectionPool
     let access: AccessDirectory
-    let makeID: @Sendable () -> UUID
 
     /// Runs `change` in a transaction that sees all tenants, and answers what it says, or what an earlier call with the
     /// same `Idempotency-Key` was answered.
@@ -69,18 +68,11 @@ struct AdminTransactions: Sendable {
     /// Records that the token's role did not allow a call.
     func denied(_ call: AdminCall) async throws {
         let tenant = try? call.tenant
-        let entry = AuditEntry(
-            id: makeID(), tenant: tenant, occurredAt: call.now, actor: .adminToken(call.token.id),
-            action: "\(call.route.method) \(call.route.path)", outcome: .denied,
-            target: tenant.map { .init("tenant", $0.description) } ?? .init("route", call.route.path),
-            address: call.match.request.peer.address.description, userAgent: call.match.request.headers["user-agent"],
-            request: call.id)
-        try await HansardError.mapping {
-            try await pool.transaction { connection in
-                try await connection.actAsOperator()
-                try await connection.append(entry)
-            }
-        }
+        try await PostgresAuditLog(pool: pool).append(
+            AuditEntry(
+                "\(call.route.method) \(call.route.path)", by: .adminToken(call.token.id), tenant: tenant,
+                target: tenant.map { .init("tenant", $0.description) } ?? .init("route", call.route.path), call.match,
+                at: call.now, outcome: .denied))
     }
 
     private func entry(_ call: AdminCall, _ action: String, _ answer: AdminAnswer) -> AuditEntry {
@@ -88,11 +80,8 @@ struct AdminTransactions: Sendable {
             json.map { "\"\(name)\":" + String(decoding: $0, as: UTF8.self) }
         }
         return AuditEntry(
-            id: makeID(), tenant: answer.tenant, occurredAt: call.now, actor: .adminToken(call.token.id),
-            action: action,
-            target: answer.target, address: call.match.request.peer.address.description,
-            userAgent: call.match.request.headers["user-agent"], request: call.id,
-            changes: "{" + changes.joined(separator: ",") + "}")
+            action, by: .adminToken(call.token.id), tenant: answer.tenant, target: answer.target, call.match,
+            at: call.now, changes: "{" + changes.joined(separator: ",") + "}")
     }
 
     // MARK: Repeated calls
@@ -183,23 +172,5 @@ struct IdempotencyKey: Sendable, Equatable {
         caller = call.token.id
         route = "\(call.route.method) \(call.route.path)"
         fingerprint = SHA256.hash(Array(call.match.request.path.utf8) + [0] + call.match.request.body)
-    }
-}
-
-extension Connection {
-    /// For the rest of the transaction: sees and changes what belongs to any tenant.
-    func actAsOperator() throws(PostgresError) {
-        try query("SELECT set_config('role', 'hansard_operator', true)")
-    }
-
-    /// Appends to the audit log.
-    func append(_ entry: AuditEntry) throws(PostgresError) {
-        try query(
-            """
-            SELECT append_audit(ROW(\(entry.id), \(entry.tenant?.rawValue), 1, \(entry.occurredAt), \(entry.actor.type),
-                \(entry.actor.id), \(entry.action), \(entry.outcome.rawValue), \(entry.target.type), \(entry.target.id),
-                \(entry.address), \(entry.userAgent?.storable), \(entry.request?.rawValue), \(entry.changes)::jsonb,
-                ''::bytea)::audit_log)
-            """)
     }
 }

@@ -17,18 +17,7 @@ struct AdminServices: Sendable {
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
 
-    var transactions: AdminTransactions { AdminTransactions(pool: pool, access: access, makeID: { makeID() }) }
-
-    func makeID() -> UUID {
-        let bytes = randomBytes(16)
-        return bytes.withUnsafeBytes { bytes in
-            // RFC 9562 section 5.4: version 4.
-            var value = bytes.loadUnaligned(as: uuid_t.self)
-            value.6 = value.6 & 0x0f | 0x40
-            value.8 = value.8 & 0x3f | 0x80
-            return UUID(uuid: value)
-        }
-    }
+    var transactions: AdminTransactions { AdminTransactions(pool: pool, access: access) }
 
     /// Reads at one moment, whatever belongs to any tenant.
     func read<Value: Sendable>(_ body: @Sendable (Connection) async throws -> Value) async throws -> Value {

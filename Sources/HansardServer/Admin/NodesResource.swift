@@ -13,10 +13,10 @@ struct NodesResource: Sendable {
         [
             AdminRoute("GET", Self.path, .watchers, list),
             AdminRoute("POST", Self.path + "/{node}/drain", .operators, idempotency: .optional) {
-                try await command("drain", $0)
+                try await command("drain", $0) { .drain($0) }
             },
             AdminRoute("POST", Self.path + "/{node}/undrain", .operators, idempotency: .optional) {
-                try await command("undrain", $0)
+                try await command("undrain", $0) { .undrain($0) }
             },
         ]
     }
@@ -47,23 +47,25 @@ struct NodesResource: Sendable {
     }
 
     /// The node hears of it by the feed, wherever it is.
-    private func command(_ command: String, _ call: AdminCall) async throws -> HTTPResponse {
+    private func command(
+        _ name: String, _ call: AdminCall, _ command: @Sendable (String) -> NodeCommand
+    ) async throws -> HTTPResponse {
         try requireWhole(call)
         try call.requireQuery(only: [])
         try call.body().end()
-        let name = try call.segment("node")
-        guard let node = try await admin.connections.nodes().last(where: { $0.epoch.node == name }) else {
+        let node = try call.segment("node")
+        guard try await admin.connections.nodes().contains(where: { $0.epoch.node == node }) else {
             throw AdminCall.nothingHere
         }
-        let id = admin.makeID()
-        return try await admin.transactions.run(call, "node.\(command)") { connection in
-            try await connection.give(command, to: name, tenant: nil, id: id, at: call.now)
+        let given = command(node)
+        return try await admin.transactions.run(call, "node.\(name)") { connection in
+            try await connection.give(given, of: nil, id: UUID(), at: call.now)
             var text = JSONText()
             text.object { text in
-                text.field("name", node.epoch.node)
-                text.field("command", command)
+                text.field("name", node)
+                text.field("command", name)
             }
-            return AdminAnswer(status: 202, body: text.bytes, target: .init("node", name))
+            return AdminAnswer(status: 202, body: text.bytes, target: .init("node", node))
         }
     }
 }
@@ -77,16 +79,5 @@ extension NodeRecord {
         text.field("version", version)
         text.field("is_draining", isDraining)
         text.field("sessions", sessions)
-    }
-}
-
-extension Connection {
-    /// Puts a command into the feed that every node follows.
-    func give(_ command: String, to target: String, tenant: TenantID?, id: UUID, at now: Date) throws {
-        try execute(
-            """
-            INSERT INTO node_commands (command_id, tenant_id, command, target, given_at)
-            VALUES (\(id), \(tenant?.rawValue), \(command), \(target), \(now))
-            """)
     }
 }

@@ -53,9 +53,8 @@ struct SessionsResource: Sendable {
             }
             throw AdminCall.nothingHere
         }
-        let command = admin.makeID()
         return try await admin.transactions.run(call, "session.terminate") { connection in
-            try await connection.give("terminate", to: id.description, tenant: tenant, id: command, at: call.now)
+            try await connection.give(.terminate(id), of: tenant, id: UUID(), at: call.now)
             var text = JSONText()
             text.object { lease.write(into: &$0) }
             return AdminAnswer(status: 202, body: text.bytes, target: .init("session", id.description), tenant: tenant)

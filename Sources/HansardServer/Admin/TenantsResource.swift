@@ -69,7 +69,7 @@ struct TenantsResource: Sendable {
         }
         try call.requireQuery(only: [])
         var body = try call.body()
-        var tenant = Tenant(id: TenantID(admin.makeID()), name: "", createdAt: call.now)
+        var tenant = Tenant(id: TenantID(UUID()), name: "", createdAt: call.now)
         tenant.name = try body.required("name", Self.name)
         try change(&tenant, &body)
         try body.end()

@@ -29,15 +29,9 @@ struct TenantRoutes: Sendable {
         return response
     }
 
-    private func caller(_ match: Route.Match) throws(HansardError) -> Caller {
-        let credential = try Authenticator.Credential(
-            authorization: match.request.headers["authorization"], subprotocols: nil)
-        return try authenticator.caller(credential.secret, now: .now)
-    }
-
     /// Makes a short-lived token for browsers. Deepgram's form: `{"ttl_seconds": 30}`, body optional.
     private func grant(_ match: Route.Match) async throws -> HTTPResponse {
-        let caller = try caller(match)
+        let caller = try authenticator.caller(of: match)
         try caller.require(.listen)
         // Else one short-lived token would live for as long as its holder likes.
         guard !caller.isToken else {
@@ -66,7 +60,7 @@ struct TenantRoutes: Sendable {
     }
 
     private func list(_ match: Route.Match) async throws -> HTTPResponse {
-        let caller = try caller(match)
+        let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
         let limit = try Self.pageSize(match.query("limit").first)
         let after = try match.query("after").first.map(Self.cursor)
@@ -97,7 +91,7 @@ struct TenantRoutes: Sendable {
     }
 
     private func read(_ match: Route.Match) async throws -> HTTPResponse {
-        let caller = try caller(match)
+        let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
         let requested = match.query("format").first ?? TranscriptFormat.json.rawValue
         guard let format = TranscriptFormat(rawValue: requested) else {

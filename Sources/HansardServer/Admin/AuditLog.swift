@@ -1,0 +1,82 @@
+import FoundationEssentials
+import Hansard
+import Postgres
+import Web
+
+/// Where it is written who did what: whatever is done is refused if that cannot be written.
+protocol AuditLog: Sendable {
+    /// Appends an entry to its chain.
+    func append(_ entry: AuditEntry) async throws
+    /// Tells every node to do something, and appends the entry, in one transaction.
+    func append(_ entry: AuditEntry, commanding command: NodeCommand, of tenant: TenantID?) async throws
+}
+
+/// The audit log in Postgres (`Migrations/0006_admin.sql`).
+struct PostgresAuditLog: AuditLog {
+    let pool: ConnectionPool
+
+    func append(_ entry: AuditEntry) async throws {
+        try await HansardError.mapping {
+            try await pool.transaction { connection in
+                try await connection.actAsOperator()
+                try await connection.append(entry)
+            }
+        }
+    }
+
+    func append(_ entry: AuditEntry, commanding command: NodeCommand, of tenant: TenantID?) async throws {
+        try await HansardError.mapping {
+            try await pool.transaction { connection in
+                try await connection.actAsOperator()
+                try await connection.give(command, of: tenant, id: entry.id, at: entry.occurredAt)
+                try await connection.append(entry)
+            }
+        }
+    }
+}
+
+extension Connection {
+    /// For the rest of the transaction: sees and changes what belongs to any tenant.
+    func actAsOperator() throws(PostgresError) {
+        try query("SELECT set_config('role', 'hansard_operator', true)")
+    }
+
+    /// Appends to the audit log.
+    func append(_ entry: AuditEntry) throws(PostgresError) {
+        try query(
+            """
+            SELECT append_audit(ROW(\(entry.id), \(entry.tenant?.rawValue), 1, \(entry.occurredAt), \(entry.actor.type),
+                \(entry.actor.id), \(entry.action), \(entry.outcome.rawValue), \(entry.target.type), \(entry.target.id),
+                \(entry.address), \(entry.userAgent?.storable), \(entry.request?.rawValue), \(entry.changes)::jsonb,
+                ''::bytea)::audit_log)
+            """)
+    }
+
+    /// Puts a command into the feed that every node follows.
+    func give(_ command: NodeCommand, of tenant: TenantID?, id: UUID, at now: Date) throws(PostgresError) {
+        let (name, target) =
+            switch command {
+            case .terminate(let session): ("terminate", session.description)
+            case .drain(let node): ("drain", node)
+            case .undrain(let node): ("undrain", node)
+            }
+        try execute(
+            """
+            INSERT INTO node_commands (command_id, tenant_id, command, target, given_at)
+            VALUES (\(id), \(tenant?.rawValue), \(name), \(target), \(now))
+            """)
+    }
+}
+
+extension AuditEntry {
+    /// What a caller did with a request.
+    init(
+        _ action: String, by actor: Actor, tenant: TenantID?, target: Target, _ match: Route.Match, at now: Date,
+        outcome: Outcome = .done, changes: String = "{}"
+    ) {
+        self.init(
+            id: UUID(), tenant: tenant, occurredAt: now, actor: actor, action: action, outcome: outcome, target: target,
+            address: match.request.peer.address.description, userAgent: match.request.headers["user-agent"],
+            request: match.id, changes: changes)
+    }
+}
