@@ -10,7 +10,8 @@ struct HansardCommand: AsyncParsableCommand {
         discussion: "To try it on this machine: hansard dev",
         version: Application.version,
         subcommands: [
-            ServeCommand.self, DevCommand.self, MigrateCommand.self, AWSCommand.self, TranscribeCommand.self,
+            ServeCommand.self, DevCommand.self, MigrateCommand.self, AWSCommand.self, AdminCommand.self,
+            TranscribeCommand.self,
             HealthcheckCommand.self,
             SettingsReferenceCommand.self,
         ]

@@ -53,10 +53,10 @@ struct Parts: Sendable {
         }
     }
 
-    private typealias Stores = (connections: any ConnectionStore, transcripts: any TranscriptStore)
+    typealias Stores = (connections: any ConnectionStore, transcripts: any TranscriptStore)
 
     /// The stores that settings choose, and how they are stopped.
-    private static func makeStores(
+    static func makeStores(
         _ settings: Settings, _ aws: AWSStores?, _ pool: ConnectionPool, _ unreadable: UnreadableItems,
         _ logger: Logger
     ) throws -> (Stores, stop: @Sendable () async -> Void) {
@@ -127,7 +127,7 @@ struct Parts: Sendable {
         access.observe(feed.updated)
         let listener = AccessFeed.listen(pool.url, for: access, logger: logger)
         let admin = AdminServices(
-            access: access, pool: pool, connections: connections, engines: engines,
+            access: access, pool: pool, connections: connections, engines: Array(engines.engines.keys),
             secrets: settings.secrets.map { Array($0.revealed.utf8) }, logger: logger,
             randomBytes: services.randomBytes)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []

@@ -2,22 +2,55 @@ import FoundationEssentials
 import Hansard
 import Web
 
-/// One call of the admin plane by a token that has been recognised.
+/// Who makes a call.
+enum AdminIdentity: Sendable {
+    /// The holder of a token.
+    case token(AdminToken)
+    /// Somebody at the command line of a machine that may log in to the database, by name: an owner.
+    case command(String)
+
+    var role: AdminRole {
+        switch self {
+        case .token(let token): token.role
+        case .command: .owner
+        }
+    }
+
+    /// The tenants that it may know of; nil is all.
+    var tenants: [TenantID]? {
+        switch self {
+        case .token(let token): token.tenants
+        case .command: nil
+        }
+    }
+
+    var actor: AuditEntry.Actor {
+        switch self {
+        case .token(let token): .adminToken(token.id)
+        case .command(let name): .command(name)
+        }
+    }
+
+    /// Whether it may know of the tenant.
+    func mayReach(_ tenant: TenantID) -> Bool { tenants?.contains(tenant) ?? true }
+}
+
+/// One call of the admin plane by somebody who has been recognised.
 struct AdminCall: Sendable {
     let match: Route.Match
     let route: AdminRoute
-    let token: AdminToken
+    let caller: AdminIdentity
     let now: Date
 
     /// The call's own id, the answer's `x-request-id`.
     var id: SessionID { match.id }
     /// The tenant in the path.
     ///
-    /// - Throws: `.notFound` if it is no tenant's id, or one that the token may not know of.
+    /// - Throws: `.notFound` if it is no tenant's id, or one that the caller may not know of.
     var tenant: TenantID {
         get throws(HansardError) {
             guard let text = match.segments["tenant_id"], let id = UUID(uuidString: text).map(TenantID.init),
-                token.mayReach(id)
+                caller.mayReach(id)
             else { throw Self.nothingHere }
             return id
         }

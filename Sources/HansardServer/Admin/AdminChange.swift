@@ -70,7 +70,7 @@ struct AdminTransactions: Sendable {
         let tenant = try? call.tenant
         try await PostgresAuditLog(pool: pool).append(
             AuditEntry(
-                "\(call.route.method) \(call.route.path)", by: .adminToken(call.token.id), tenant: tenant,
+                "\(call.route.method) \(call.route.path)", by: call.caller.actor, tenant: tenant,
                 target: tenant.map { .init("tenant", $0.description) } ?? .init("route", call.route.path), call.match,
                 at: call.now, outcome: .denied))
     }
@@ -80,7 +80,7 @@ struct AdminTransactions: Sendable {
             json.map { "\"\(name)\":" + String(decoding: $0, as: UTF8.self) }
         }
         return AuditEntry(
-            action, by: .adminToken(call.token.id), tenant: answer.tenant, target: answer.target, call.match,
+            action, by: call.caller.actor, tenant: answer.tenant, target: answer.target, call.match,
             at: call.now, changes: "{" + changes.joined(separator: ",") + "}")
     }
 
@@ -169,7 +169,7 @@ struct IdempotencyKey: Sendable, Equatable {
                 field: "idempotency-key")
         }
         self.text = text
-        caller = call.token.id
+        caller = call.caller.actor.id
         route = "\(call.route.method) \(call.route.path)"
         fingerprint = SHA256.hash(Array(call.match.request.path.utf8) + [0] + call.match.request.body)
     }

@@ -11,7 +11,8 @@ struct AdminServices: Sendable {
     let access: AccessDirectory
     let pool: ConnectionPool
     let connections: any ConnectionStore
-    let engines: EngineRegistry
+    /// The engines that this server has, by name.
+    let engines: [String]
     /// MAC keys of cursors: the first signs, all are accepted.
     let secrets: [[UInt8]]
     let logger: Logger
@@ -31,7 +32,7 @@ struct AdminServices: Sendable {
 
     /// The name of an engine that this server has.
     func engine(_ field: JSONField) throws(HansardError) -> String {
-        let known = engines.engines.keys.sorted()
+        let known = engines.sorted()
         guard case .string(let name) = field.value, known.contains(name) else {
             throw field.wrong("one of this server's engines: " + known.joined(separator: ", "))
         }
@@ -61,6 +62,8 @@ struct AdminServices: Sendable {
 /// The operators' side of the API: recognises tokens, checks roles, and leaves the rest to the resources.
 struct AdminPlane: Sendable {
     let services: AdminServices
+    /// Who makes every call, where that is known already: somebody at the command line. nil asks for a token.
+    var identity: AdminIdentity?
 
     /// Every route with the roles that may call it.
     var adminRoutes: [AdminRoute] {
@@ -79,10 +82,11 @@ struct AdminPlane: Sendable {
 
     private func answer(_ match: Route.Match, _ route: AdminRoute) async throws -> HTTPResponse {
         let now = Date.now
-        let call = AdminCall(match: match, route: route, token: try token(match, now: now), now: now)
-        guard route.roles.contains(call.token.role) else {
+        let caller = if let identity { identity } else { AdminIdentity.token(try token(match, now: now)) }
+        let call = AdminCall(match: match, route: route, caller: caller, now: now)
+        guard route.roles.contains(call.caller.role) else {
             try await services.transactions.denied(call)
-            throw HansardError(.forbidden, "the role '\(call.token.role.rawValue)' may not do this")
+            throw HansardError(.forbidden, "the role '\(call.caller.role.rawValue)' may not do this")
         }
         return try await route.answer(call)
     }

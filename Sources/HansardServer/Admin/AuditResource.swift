@@ -31,7 +31,7 @@ struct AuditResource: Sendable {
         let (action, actor, target) = (
             try call.query("action"), try call.query("actor_id"), try call.query("target_id")
         )
-        let reach = call.token.tenants?.map(\.rawValue)
+        let reach = call.caller.tenants?.map(\.rawValue)
         let rows = try await admin.read { connection in
             try await connection.query(
                 """
@@ -61,7 +61,7 @@ struct AuditResource: Sendable {
     private func verify(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: ["tenant_id"])
         let tenant = try tenant(call)
-        if tenant == nil, call.token.tenants != nil {
+        if tenant == nil, call.caller.tenants != nil {
             throw HansardError(.invalid, "a token that is limited to tenants names one of them", field: "tenant_id")
         }
         let row = try await admin.read { connection in
@@ -81,7 +81,7 @@ struct AuditResource: Sendable {
         guard let id = UUID(uuidString: text).map(TenantID.init) else {
             throw HansardError(.invalid, "tenant_id must be a tenant's id", field: "tenant_id")
         }
-        guard call.token.mayReach(id) else { throw AdminCall.nothingHere }
+        guard call.caller.mayReach(id) else { throw AdminCall.nothingHere }
         return id
     }
 }

@@ -22,7 +22,7 @@ struct NodesResource: Sendable {
     }
 
     private func requireWhole(_ call: AdminCall) throws(HansardError) {
-        guard call.token.tenants == nil else {
+        guard call.caller.tenants == nil else {
             throw HansardError(.forbidden, "a token that is limited to tenants cannot see nodes")
         }
     }

@@ -34,7 +34,7 @@ struct TenantsResource: Sendable {
         let status = try call.query("status").map { text throws(HansardError) in
             try JSONField(value: .string(text), pointer: "status").name(Tenant.Status.self)
         }
-        let reach = call.token.tenants?.map(\.rawValue)
+        let reach = call.caller.tenants?.map(\.rawValue)
         let rows = try await admin.read { connection in
             try await connection.query(
                 """
@@ -64,7 +64,7 @@ struct TenantsResource: Sendable {
     // MARK: Changing
 
     private func create(_ call: AdminCall) async throws -> HTTPResponse {
-        guard call.token.tenants == nil else {
+        guard call.caller.tenants == nil else {
             throw HansardError(.forbidden, "a token that is limited to tenants cannot make others")
         }
         try call.requireQuery(only: [])

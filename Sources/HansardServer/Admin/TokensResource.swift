@@ -20,7 +20,7 @@ struct TokensResource: Sendable {
 
     /// A token that is limited to tenants has no business with others' tokens.
     private func requireWhole(_ call: AdminCall) throws(HansardError) {
-        guard call.token.tenants == nil else {
+        guard call.caller.tenants == nil else {
             throw HansardError(.forbidden, "a token that is limited to tenants cannot see or make others")
         }
     }

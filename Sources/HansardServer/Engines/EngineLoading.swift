@@ -4,6 +4,15 @@ import Logging
 import Web
 
 extension EngineRegistry {
+    /// The engines that a node with these settings has, without making them.
+    static func names(_ settings: Settings, hasAWS: Bool) -> [String] {
+        let local: [EngineChoice] = [settings.engine, settings.fallbackEngine].compactMap { $0 }
+        return Set(
+            ["synthetic"] + (local.contains(.pocketsphinx) ? ["pocketsphinx"] : [])
+                + (hasAWS ? ["amazon-transcribe"] : []) + (settings.deepgramKey == nil ? [] : ["deepgram"])
+        ).sorted()
+    }
+
     /// Makes the engines that settings name, and those that a tenant may be set to because what they need is there.
     ///
     /// - Parameter aws: what a node has of AWS; nil if nothing of it is set up.

@@ -9,6 +9,8 @@ extension Settings {
         case development
         /// `hansard migrate`.
         case migration
+        /// `hansard admin`.
+        case administration
         /// `hansard aws init`.
         case awsPreparation
     }
@@ -79,6 +81,9 @@ extension Settings {
         if purpose == .serve {
             if databaseURL == nil { missing("HANSARD_DATABASE_URL", "is not given, and `hansard serve` needs it") }
             if secrets.isEmpty { missing("HANSARD_SECRET", "is not given, and `hansard serve` needs it") }
+        }
+        if purpose == .administration, databaseURL == nil {
+            missing("HANSARD_DATABASE_URL", "is not given, and `hansard admin` needs it")
         }
         if purpose == .migration, databaseURL == nil, databaseOwnerURL == nil {
             missing("HANSARD_DATABASE_OWNER_URL", "is not given, and neither is HANSARD_DATABASE_URL")
