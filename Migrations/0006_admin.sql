@@ -172,3 +172,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON tenants, api_keys, admin_tokens, kept_an
 GRANT SELECT, INSERT ON audit_log, access_events TO hansard_operator;
 GRANT SELECT, UPDATE ON access_sequence TO hansard_operator;
 GRANT SELECT ON usage_rows TO hansard_operator;
+
+-- How far each tenant's transcripts have been looked through for those whose time is over, so that one node does it.
+CREATE TABLE transcript_expiry (
+    tenant_id uuid PRIMARY KEY,
+    expired_through timestamptz NOT NULL
+);
+
+GRANT SELECT, INSERT, UPDATE ON transcript_expiry TO hansard_operator;

@@ -21,6 +21,7 @@ struct Parts: Sendable {
     let audit: StoreAudit
     let transcripts: any TranscriptStore
     let admin: AdminPlane
+    let erasure: TranscriptErasure
     let serverCounters = ServerCounters()
     let openAPI: [UInt8]
     let stop: @Sendable () async -> Void
@@ -123,29 +124,36 @@ struct Parts: Sendable {
         }
         try await life.begin()
         try epochFile.write(services.node.epoch)
-        let feed = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger)
-        access.observe(feed.updated)
-        let listener = AccessFeed.listen(pool.url, for: access, logger: logger)
+        let listener = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger).follow(
+            access, pool.url)
         let admin = AdminServices(
             access: access, pool: pool, connections: connections, engines: Array(engines.engines.keys),
             secrets: settings.secrets.map { Array($0.revealed.utf8) }, logger: logger,
             randomBytes: services.randomBytes)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
+        let audit = makeAudit(services, reaper)
+        return Parts(
+            services: services, access: access, life: life, audit: audit, transcripts: transcripts,
+            admin: AdminPlane(services: admin),
+            erasure: TranscriptErasure(
+                pool: pool, access: access, transcripts: transcripts, node: settings.node, logger: logger),
+            openAPI: document,
+            stop: {
+                listener.stop()
+                await stop()
+            })
+    }
+
+    private static func makeAudit(_ services: ListenServices, _ reaper: LeaseReaper) -> StoreAudit {
         let sessions = services.sessions
-        let audit = StoreAudit(
-            node: services.node, connections: connections, liveSessions: { sessions.identifiers },
-            settlement: settlement, suspects: services.suspects, reaper: reaper, metrics: metrics, logger: logger,
+        return StoreAudit(
+            node: services.node, connections: services.connections, liveSessions: { sessions.identifiers },
+            settlement: services.settlement, suspects: services.suspects, reaper: reaper, metrics: services.metrics,
+            logger: services.logger,
             endUnheld: { id in
                 if let tenant = sessions.tenant(of: id), services.closesWithoutLease(tenant) {
                     sessions.end(id, .storeAway)
                 }
-            })
-        return Parts(
-            services: services, access: access, life: life, audit: audit, transcripts: transcripts,
-            admin: AdminPlane(services: admin), openAPI: document,
-            stop: {
-                listener.stop()
-                await stop()
             })
     }
 

@@ -33,9 +33,10 @@ struct AccessFeed: Sendable {
         }
     }
 
-    /// Makes the directory look whenever the database says that something changed.
-    static func listen(_ url: DatabaseURL, for directory: AccessDirectory, logger: Logger) -> NotificationListener {
-        NotificationListener(url, channel: channel) { event in
+    /// Follows the directory, and makes it look whenever the database says that something changed.
+    func follow(_ directory: AccessDirectory, _ url: DatabaseURL) -> NotificationListener {
+        directory.observe(updated)
+        return NotificationListener(url, channel: Self.channel) { [logger] event in
             // The poll goes on without it, and says when the database is away.
             if case .lost(let error) = event {
                 logger.debug("not notified of changes", metadata: ["error": "\(error)"])
