@@ -15,9 +15,12 @@ public final class Application: Sendable {
 
     /// Where it serves, `http://host:port`.
     public let url: String
+    /// Where it serves the admin API; `url` unless that has a listener of its own.
+    public let adminURL: String
 
     let parts: Parts
     private let server: WebServer
+    private let adminServer: WebServer?
     private let loops: [EventLoop]
     private let tasks: [Task<Void, Never>]
     private let settings: Settings
@@ -35,10 +38,21 @@ public final class Application: Sendable {
         do {
             forwardWebLog(to: logger)
             for number in 0..<settings.eventLoops { loops.append(try EventLoop(name: "loop-\(number)")) }
+            let planes: Set<Parts.Plane> = settings.adminListen == nil ? [.tenant, .admin] : [.tenant]
             let server = try await WebServer.start(
-                configuration: webConfiguration(settings), loops: loops, responder: parts.router(loops: loops),
+                configuration: webConfiguration(settings), loops: loops,
+                responder: parts.router(loops: loops, planes: planes),
                 acceptor: ListenAcceptor(services: parts.services))
-            return Application(parts: parts, server: server, loops: loops, settings: settings, logger: logger)
+            let adminServer: WebServer?
+            do {
+                adminServer = try await startAdminServer(parts, settings, loops)
+            } catch {
+                await server.stop()
+                throw error
+            }
+            return Application(
+                parts: parts, server: server, adminServer: adminServer, loops: loops, settings: settings,
+                logger: logger)
         } catch {
             // A node that never served must not be there for its peers to reap.
             await parts.life.end()
@@ -48,15 +62,34 @@ public final class Application: Sendable {
         }
     }
 
-    private init(parts: Parts, server: WebServer, loops: [EventLoop], settings: Settings, logger: Logger) {
+    private static func startAdminServer(
+        _ parts: Parts, _ settings: Settings, _ loops: [EventLoop]
+    ) async throws(WebServerError) -> WebServer? {
+        guard let address = settings.adminListen else { return nil }
+        var configuration = webConfiguration(settings)
+        configuration.listen = address
+        return try await WebServer.start(
+            configuration: configuration, loops: loops, responder: parts.router(loops: loops, planes: [.admin]),
+            acceptor: NoWebSockets())
+    }
+
+    private init(
+        parts: Parts, server: WebServer, adminServer: WebServer?, loops: [EventLoop], settings: Settings, logger: Logger
+    ) {
         self.parts = parts
         self.server = server
+        self.adminServer = adminServer
         self.loops = loops
         self.settings = settings
         self.logger = logger
         parts.serverCounters.set(server)
         let scheme = settings.tls == nil ? "http" : "https"
         url = "\(scheme)://\(SocketAddress(host: settings.listen.host, port: server.port))"
+        if let address = settings.adminListen, let adminServer {
+            adminURL = "\(scheme)://\(SocketAddress(host: address.host, port: adminServer.port))"
+        } else {
+            adminURL = url
+        }
         tasks = [
             Task { await parts.access.keepFresh() },
             Task { await parts.life.live() },
@@ -67,7 +100,10 @@ public final class Application: Sendable {
         ]
         logger.notice(
             "serving",
-            metadata: ["url": "\(url)", "node": "\(parts.services.node.epoch)", "version": "\(Self.version)"])
+            metadata: [
+                "url": "\(url)", "admin_url": "\(adminURL)", "node": "\(parts.services.node.epoch)",
+                "version": "\(Self.version)",
+            ])
     }
 
     /// Stops in order: no new sessions, the live ones end by themselves or at the drain deadline, what they leave is
@@ -86,6 +122,7 @@ public final class Application: Sendable {
             _ = await parts.services.sessions.waitUntilEmpty(within: .seconds(10))
         }
         await server.stop()
+        await adminServer?.stop()
         tasks.forEach { $0.cancel() }
         for task in tasks { await task.value }
         await parts.services.settlement.finish()
@@ -116,5 +153,12 @@ public final class Application: Sendable {
         WebLog.setSink { level, message in
             logger.log(level: level == .error ? .warning : .debug, "\(message)", source: "web")
         }
+    }
+}
+
+/// For a listener that serves REST alone.
+private struct NoWebSockets: WebSocketAcceptor {
+    func admit(_ request: HTTPRequest, on loop: EventLoop) -> HandshakeDecision {
+        .refuse(HTTPResponse(status: 404, text: "there is no WebSocket here"))
     }
 }

@@ -173,8 +173,11 @@ struct Parts: Sendable {
             from: access, to: services.connections, logger: services.logger)
     }
 
+    /// Who a listener is for; what machines ask of a node is on each.
+    enum Plane { case tenant, admin }
+
     /// The REST side.
-    func router(loops: [EventLoop]) -> Router {
+    func router(loops: [EventLoop], planes: Set<Plane> = [.tenant, .admin]) -> Router {
         let (services, access, counters) = (services, access, serverCounters)
         let checks = [
             NodeRoutes.Check(name: "keys") { access.snapshot == nil ? "not read yet" : nil },
@@ -192,7 +195,8 @@ struct Parts: Sendable {
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
         return Router(
-            routes: tenant.routes + tenantSessions.routes + admin.routes + node.routes, metrics: services.metrics,
+            routes: (planes.contains(.tenant) ? tenant.routes + tenantSessions.routes : [])
+                + (planes.contains(.admin) ? admin.routes : []) + node.routes, metrics: services.metrics,
             logger: services.logger,
             randomBytes: services.randomBytes)
     }

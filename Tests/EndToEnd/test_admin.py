@@ -6,11 +6,13 @@ import time
 import uuid
 
 import pytest
+import requests
 
 from admin import Admin
 from engines import SYNTHETIC
 from listen import LINEAR16, ListenSession, handshake, refusal, token
 from processes import wait_until
+from server import free_port
 
 CLOSED_WITHIN = 5
 
@@ -221,3 +223,17 @@ def test_a_tenants_own_key_reaches_its_own_alone(admin):
         ]
         assert terminate == [404, 202]
         assert session.wait_closed(CLOSED_WITHIN)[0] == 1008
+
+
+def test_the_admin_api_may_have_an_address_of_its_own(own_server):
+    port = free_port()
+    server = own_server(HANSARD_ADMIN_LISTEN=f"127.0.0.1:{port}")
+    assert Admin(server).call("GET", "/tenants").status_code == 404
+    apart = Admin(server)
+    apart.url = f"http://127.0.0.1:{port}"
+    key = apart.key(apart.tenant())["key"]
+    assert listens(apart, key) == 101
+    with requests.Session() as session:
+        session.trust_env = False
+        assert session.get(apart.url + "/readyz", timeout=20).status_code == 200
+        assert session.get(apart.url + "/v1/sessions", headers=token(key), timeout=20).status_code == 404

@@ -49,6 +49,7 @@ struct SettingsTests {
         ("HANSARD_LISTEN", "0.0.0.0:65535", "0.0.0.0:65535", "0.0.0.0:65536"),
         ("HANSARD_LISTEN", "[::]:8080", "[::]:8080", "::1:8080"),
         ("HANSARD_LISTEN", "127.0.0.1:1", "127.0.0.1:1", "[127.0.0.1]:1"),
+        ("HANSARD_ADMIN_LISTEN", "127.0.0.1:9000", "127.0.0.1:9000", "9000"),
         ("HANSARD_ADVERTISED_ADDRESS", "node-1.example.net:443", "node-1.example.net:443", "node 1:443"),
         ("HANSARD_ADVERTISED_ADDRESS", "[2001:db8::1]:443", "[2001:db8::1]:443", "node:0"),
         ("HANSARD_TLS_CERT", "/dev/null", "/dev/null", "https://example.net/cert.pem"),

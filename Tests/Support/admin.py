@@ -10,6 +10,7 @@ class Admin:
 
     def __init__(self, server, secret: str | None = None):
         self.server = server
+        self.url = server.url
         self.secret = secret or server.dev_env["HANSARD_ADMIN_TOKEN"]
 
     def call(self, method: str, path: str, body=None, **headers):
@@ -18,7 +19,7 @@ class Admin:
         with requests.Session() as session:
             session.trust_env = False
             return session.request(
-                method, f"{self.server.url}/v1/admin{path}", json=body,
+                method, f"{self.url}/v1/admin{path}", json=body,
                 headers={"Authorization": f"Bearer {self.secret}"} | headers, timeout=20)
 
     def made(self, path: str, body) -> dict:

@@ -12,6 +12,8 @@ public import Web
 public struct Settings: Sendable {
     /// Where HTTP and WebSocket are served.
     public var listen = SocketAddress(host: "127.0.0.1", port: 8080)
+    /// Where the admin API is served, and nowhere else; nil is where everything else is.
+    public var adminListen: SocketAddress?
     /// How others reach this node; nil is the address it listens on.
     public var advertisedAddress: String?
     /// The PEM file of the certificate and its chain; given together with `tlsKey`.

@@ -7,6 +7,12 @@ extension Setting {
     private static let network = [
         Setting("HANSARD_LISTEN", \.listen, .address, "where HTTP and WebSocket are served"),
         Setting(
+            "HANSARD_ADMIN_LISTEN",
+            \.adminListen,
+            .optional(.address),
+            "where the admin API is served, and nowhere else; it is part of HANSARD_LISTEN if this is not given"
+        ),
+        Setting(
             "HANSARD_ADVERTISED_ADDRESS",
             \.advertisedAddress,
             .optional(.hostAndPort),
