@@ -59,7 +59,7 @@ class Database:
 
     def counter(self, tenant: str) -> int:
         """How many slots the tenant holds by its counter; 0 before there is one."""
-        rows = self.query(f"SELECT held FROM tenant_slots WHERE tenant_id = '{tenant}'")
+        rows = self.query(f"SELECT held FROM slots WHERE owner = 'T#{tenant}'")
         return int(rows[0][0]) if rows else 0
 
     def session_reason(self, session_id: str) -> str:

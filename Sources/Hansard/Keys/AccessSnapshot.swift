@@ -23,6 +23,14 @@ public struct AccessSnapshot: Sendable {
         digests = Dictionary(uniqueKeysWithValues: keys.map { ($0.1.id, $0.0) })
         self.adminTokens = Dictionary(uniqueKeysWithValues: adminTokens)
     }
+
+    /// The limits of a tenant or key; nil if there is no such.
+    public func quotas(of owner: QuotaOwner) -> QuotaLimits? {
+        switch owner {
+        case .tenant(let tenant): tenants[tenant]?.quotas
+        case .key(let key): digests[key].flatMap { keys[$0]?.quotas }
+        }
+    }
 }
 
 /// What every node, or one of them, is told to do.

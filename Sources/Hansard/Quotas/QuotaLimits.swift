@@ -34,8 +34,3 @@ public struct QuotaLimits: Sendable, Equatable {
         self.version = version
     }
 }
-
-extension QuotaLimits {
-    /// The limit that claims are decided by.
-    public var concurrency: ConcurrencyLimit { ConcurrencyLimit(sessions: maxConcurrentSessions, version: version) }
-}

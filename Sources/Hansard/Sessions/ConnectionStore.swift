@@ -1,7 +1,7 @@
 public import FoundationEssentials
 
-/// A slot that a session holds against its tenant's limit of concurrent sessions. It exists exactly while the slot is
-/// held, and it is the idempotency marker of its own claim.
+/// A slot that a session holds against its tenant's limit of concurrent sessions, and its key's if that has limits. It
+/// exists exactly while the slot is held, and it is the idempotency marker of its own claim.
 public struct Lease: Sendable, Equatable {
     /// Whose limit it counts against.
     public var tenant: TenantID
@@ -23,11 +23,14 @@ public struct Lease: Sendable, Equatable {
     public var claimedAt: Date
     /// Audio admitted so far in milliseconds, written every minute of audio, so that usage survives a lost disk.
     public var usedMilliseconds: Int64
+    /// Whether the key's counter counts it as well: the key had limits when it was claimed. What a store says of it
+    /// counts, not what a holder remembers.
+    public var countsKey: Bool
 
     /// A lease as a claimer or a store describes it.
     public init(
         tenant: TenantID, session: SessionID, connection: ConnectionID, key: KeyID, holder: NodeEpoch, nonce: UUID,
-        address: String, region: String, claimedAt: Date, usedMilliseconds: Int64 = 0
+        address: String, region: String, claimedAt: Date, usedMilliseconds: Int64 = 0, countsKey: Bool = false
     ) {
         self.tenant = tenant
         self.session = session
@@ -39,19 +42,7 @@ public struct Lease: Sendable, Equatable {
         self.region = region
         self.claimedAt = claimedAt
         self.usedMilliseconds = usedMilliseconds
-    }
-}
-
-/// A tenant's limit of concurrent sessions as its owner (Postgres) last stated it.
-public struct ConcurrencyLimit: Sendable, Equatable {
-    /// nil is no limit.
-    public var sessions: Int?
-    /// Stores ignore a limit whose version is not above the one they hold.
-    public var version: Int64
-    /// A limit and its version.
-    public init(sessions: Int?, version: Int64) {
-        self.sessions = sessions
-        self.version = version
+        self.countsKey = countsKey
     }
 }
 
@@ -59,8 +50,8 @@ public struct ConcurrencyLimit: Sendable, Equatable {
 public enum ClaimOutcome: Sendable, Equatable {
     /// The session holds its slot, by this claim or by an earlier attempt with the same nonce.
     case claimed
-    /// The tenant has as many sessions as `limit` allows.
-    case limitReached(limit: Int)
+    /// As many sessions are there, or have begun, as a limit allows. The claim counts nowhere.
+    case limitReached(LimitReached)
     /// The session has a lease with another nonce, or a tombstone: this claim came too late.
     case superseded
 }
@@ -109,9 +100,11 @@ public struct NodeRecord: Sendable, Equatable {
 /// answer; then the outcome is unknown and the caller repeats the call, or releases.
 /// The contract suite in `Tests/HansardServerTests` says in code what follows in words; every conformer passes it.
 public protocol ConnectionStore: Sendable {
-    /// Takes a slot: stores the lease if the tenant has fewer leases than its limit. The limit that counts is the one
-    /// of highest version ever given to the store, by this call or another.
-    func claim(_ lease: Lease, limit: ConcurrencyLimit) async throws -> ClaimOutcome
+    /// Takes a slot: stores the lease if the tenant, and its key if that has limits, have fewer leases and have begun
+    /// fewer sessions in the UTC minute of `lease.claimedAt` than their limits allow. The limits that count are those
+    /// of highest version ever given to the store, by this call or another. The lease is stored as one that its key
+    /// counts if and only if there are limits of the key.
+    func claim(_ lease: Lease, limits: ClaimLimits) async throws -> ClaimOutcome
 
     /// Brings the lease's connection and `usedMilliseconds` (which never goes back) up to date.
     ///
@@ -133,8 +126,8 @@ public protocol ConnectionStore: Sendable {
     /// The status of a session that has ended; nil if it is unknown or still holds its lease.
     func status(of session: SessionID) async throws -> SessionStatus?
 
-    /// Raises the store's idea of the tenant's limit to this one, if its version is higher.
-    func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws
+    /// Raises the store's idea of the owner's limit to this one, if its version is higher.
+    func setLimit(_ limit: AdmissionLimit, owner: QuotaOwner) async throws
 
     /// The tenant's leases, oldest first.
     func leases(of tenant: TenantID) async throws -> [Lease]
@@ -157,8 +150,9 @@ public protocol ConnectionStore: Sendable {
     /// Removes a node that has shut down or whose leases have all been reaped.
     func remove(_ epoch: NodeEpoch) async throws
 
-    /// Compares the tenant's counter with its leases and repairs the counter.
+    /// Compares the owner's counter with the leases that it counts and repairs the counter. A key counts those that
+    /// were claimed while it had limits.
     ///
     /// - Returns: by how much the counter was wrong; 0 is the healthy answer.
-    func repairCount(of tenant: TenantID) async throws -> Int
+    func repairCount(of owner: QuotaOwner) async throws -> Int
 }

@@ -44,9 +44,9 @@ public struct Ending: Sendable, Equatable {
     }
     /// The engine failed beyond retries.
     public static let engineFailed = Ending(code: 1011, reason: "engine unavailable", state: .failed)
-    /// The tenant's limit of concurrent sessions, found at the claim.
-    public static func concurrency(_ limit: Int) -> Ending {
-        Ending(code: 1008, reason: "quota: \(limit) concurrent sessions", state: .terminated)
+    /// A limit of the tenant or the key, found at the claim.
+    public static func limit(_ limit: LimitReached) -> Ending {
+        Ending(code: 1008, reason: limit.reason, state: .terminated)
     }
     /// The connection store cannot be asked.
     public static let storeAway = Ending(code: 1013, reason: "try again later", state: .interrupted)

@@ -65,8 +65,8 @@ struct ListenAcceptor: WebSocketAcceptor {
             let state = services.spool.isFull ? "is full" : "cannot be written"
             throw HansardError(.unavailable, "this node's spool \(state)", retryAfter: .seconds(30))
         }
-        if let limit = services.limits.recent(caller.tenant.id, now: .now) {
-            throw HansardError(.limited, "quota: \(limit) concurrent sessions", retryAfter: .seconds(1))
+        if let limit = services.limits.recent(tenant: caller.tenant.id, key: caller.key.id, now: .now) {
+            throw HansardError(.limited, limit.reason, retryAfter: .seconds(1))
         }
     }
 

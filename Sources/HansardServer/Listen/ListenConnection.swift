@@ -131,7 +131,7 @@ final class ListenConnection: WebSocketHandler {
         let (services, records, loop, myself) = (services, records, loop, myself)
         Task {
             let began = ContinuousClock.now
-            let decision = await services.claim.decide(records.lease, limit: records.limit)
+            let decision = await services.claim.decide(records.lease, limits: records.limits)
             services.metrics.claimLatency.observe(began.duration(to: .now))
             loop.execute { myself.value.claimDecided(decision) }
         }
@@ -151,8 +151,8 @@ final class ListenConnection: WebSocketHandler {
                 "session started", metadata: ["engine": "\(records.engine.name)", "model": "\(records.options.model)"])
             run(session.claimed(now: .now))
         case .limitReached(let limit):
-            services.limits.reached(records.lease.tenant, limit: limit, now: .now)
-            refuse(.concurrency(limit), decision)
+            services.limits.reached(limit, now: .now)
+            refuse(.limit(limit), decision)
         case .superseded, nil: refuse(departure ?? .storeAway, decision)
         }
     }
@@ -395,6 +395,6 @@ final class ListenConnection: WebSocketHandler {
         held.drop()
         services.sessions.remove(id)
         // A session that was refused its slot frees none.
-        if hasBegun { services.limits.freed(records.lease.tenant) }
+        if hasBegun { services.limits.freed(by: records.lease) }
     }
 }

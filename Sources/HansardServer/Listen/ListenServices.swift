@@ -18,7 +18,7 @@ struct ListenServices: Sendable {
     let metrics: Metrics
     let held = HeldTotal()
     let limits: RecentLimits
-    let suspects = SuspectTenants()
+    let suspects = SuspectOwners()
     let statedLimits = StatedLimits()
     let sessions: LiveSessions
     let node: NodeIdentity
@@ -49,26 +49,44 @@ struct NodeIdentity: Sendable {
     var version: String
 }
 
-/// Tenants whose limit this node has just seen to be reached.
+/// Limits of tenants and keys that this node has just seen to be reached.
 final class RecentLimits: Sendable {
-    private let seen = Locked<[TenantID: (limit: Int, at: ContinuousClock.Instant)]>([:])
+    private struct Subject: Hashable {
+        var owner: QuotaOwner
+        var kind: LimitReached.Kind
+    }
 
-    /// A claim of the tenant was refused.
-    func reached(_ tenant: TenantID, limit: Int, now: ContinuousClock.Instant) {
+    private let seen = Locked<[Subject: (limit: LimitReached, at: ContinuousClock.Instant)]>([:])
+
+    /// A claim was refused.
+    func reached(_ limit: LimitReached, now: ContinuousClock.Instant) {
         seen.withLock { seen in
-            seen[tenant] = (limit, now)
+            seen[Subject(owner: limit.owner, kind: limit.kind)] = (limit, now)
             seen = seen.filter { $0.value.at.duration(to: now) < ListenServices.limitMemory }
         }
     }
 
-    /// A session of the tenant ended: there is room again.
-    func freed(_ tenant: TenantID) { seen.withLock { $0[tenant] = nil } }
-
-    /// The limit, if it was reached within `ListenServices.limitMemory`.
-    func recent(_ tenant: TenantID, now: ContinuousClock.Instant) -> Int? {
+    /// A session ended: there is room again among those that there may be at once. As many have begun as before.
+    func freed(by lease: Lease) {
         seen.withLock { seen in
-            guard let entry = seen[tenant], entry.at.duration(to: now) < ListenServices.limitMemory else { return nil }
-            return entry.limit
+            for owner in [QuotaOwner.tenant(lease.tenant), .key(lease.key)] {
+                seen[Subject(owner: owner, kind: .concurrentSessions)] = nil
+            }
+        }
+    }
+
+    /// A limit of the tenant or the key, if one was reached within `ListenServices.limitMemory`.
+    func recent(tenant: TenantID, key: KeyID, now: ContinuousClock.Instant) -> LimitReached? {
+        seen.withLock { seen in
+            for owner in [QuotaOwner.tenant(tenant), .key(key)] {
+                for kind in LimitReached.Kind.allCases {
+                    guard let entry = seen[Subject(owner: owner, kind: kind)],
+                        entry.at.duration(to: now) < ListenServices.limitMemory
+                    else { continue }
+                    return entry.limit
+                }
+            }
+            return nil
         }
     }
 }

@@ -19,11 +19,12 @@ struct SessionRecords {
         self.startedAt = startedAt
         lease = Lease(
             tenant: caller.tenant.id, session: id, connection: ConnectionID(UUID()), key: caller.key.id,
-            holder: node.epoch, nonce: UUID(), address: node.address, region: node.region, claimedAt: startedAt)
+            holder: node.epoch, nonce: UUID(), address: node.address, region: node.region, claimedAt: startedAt,
+            countsKey: caller.key.quotas.limitsAdmission)
     }
 
-    /// The tenant's limit as the snapshot had it.
-    var limit: ConcurrencyLimit { caller.tenant.quotas.concurrency }
+    /// The limits of the tenant and the key as the snapshot had them.
+    var limits: ClaimLimits { ClaimLimits(tenant: caller.tenant.quotas, key: caller.key.quotas) }
 
     /// What the engine is asked for.
     func request(_ audio: EngineAudio) -> EngineRequest {

@@ -20,27 +20,28 @@ struct SlotClaim: Sendable {
 
     let connections: any ConnectionStore
     let health: StoreHealth
-    let suspects: SuspectTenants
+    let suspects: SuspectOwners
     let statedLimits: StatedLimits
     let logger: Logger
     var deadline = SlotClaim.deadline
 
     /// Claims a slot.
-    func decide(_ lease: Lease, limit: ConcurrencyLimit) async -> ClaimDecision {
+    func decide(_ lease: Lease, limits: ClaimLimits) async -> ClaimDecision {
         let began = ContinuousClock.now
         let failure = Locked<HansardError?>(nil)
-        let answer = await firstWithin(deadline) { await ask(lease, limit: limit, failure) }
+        let answer = await firstWithin(deadline) { await ask(lease, limits: limits, failure) }
         // The task that was given up may tell of its silence before the deadline's own answer arrives.
         switch answer ?? .silence {
         case .outcome, .failed: health.answered(.claim)
         case .silence: report(failure.withLock { $0 }, began: began)
         }
         guard case .outcome(let outcome, let afterLostAnswer)? = answer else {
-            if answer == .failed { suspects.add(lease.tenant) }
+            if answer == .failed { lease.owners.forEach(suspects.add) }
             return ClaimDecision(outcome: nil, mayHoldSlot: true)
         }
-        statedLimits.stated(limit.version, of: lease.tenant)
-        if case .limitReached = outcome { suspects.add(lease.tenant) }
+        statedLimits.stated(limits.tenant.version, of: .tenant(lease.tenant))
+        if let key = limits.key { statedLimits.stated(key.version, of: .key(lease.key)) }
+        if case .limitReached(let limit) = outcome, limit.kind == .concurrentSessions { suspects.add(limit.owner) }
         return ClaimDecision(outcome: outcome, mayHoldSlot: outcome != .claimed && afterLostAnswer)
     }
 
@@ -64,12 +65,12 @@ struct SlotClaim: Sendable {
 
     /// - Parameter failure: gets why the last question failed.
     private func ask(
-        _ lease: Lease, limit: ConcurrencyLimit, _ failure: Locked<HansardError?>
+        _ lease: Lease, limits: ClaimLimits, _ failure: Locked<HansardError?>
     ) async -> Answer {
         var isRepeated = false
         while !Task.isCancelled {
             do {
-                return .outcome(try await connections.claim(lease, limit: limit), afterLostAnswer: isRepeated)
+                return .outcome(try await connections.claim(lease, limits: limits), afterLostAnswer: isRepeated)
             } catch let error as HansardError where error.code == .unavailable {
                 isRepeated = true
                 failure.withLock { $0 = error }

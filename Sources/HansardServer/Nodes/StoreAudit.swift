@@ -13,7 +13,7 @@ struct StoreAudit: Sendable {
     /// The sessions that this node serves and that hold a slot as far as it knows.
     let liveSessions: @Sendable () -> Set<SessionID>
     let settlement: Settlement
-    let suspects: SuspectTenants
+    let suspects: SuspectOwners
     let reaper: LeaseReaper
     let metrics: Metrics
     let logger: Logger
@@ -44,7 +44,8 @@ struct StoreAudit: Sendable {
         let stored = try await connections.leases(heldBy: node.epoch)
         try await compare(stored, with: &audit)
         let due = plan.due(
-            holding: Set(stored.map(\.tenant)), suspects: suspects.take(), withStrangers: strangers.tenants)
+            holding: Set(stored.flatMap(\.owners)), suspects: suspects.take(),
+            withStrangers: Set(strangers.tenants.map(QuotaOwner.tenant)))
         guard !due.isEmpty else { return }
         do {
             try await count(due, strangers: &strangers, now: now)
@@ -78,12 +79,13 @@ struct StoreAudit: Sendable {
         }
     }
 
-    /// One comparison of counters and leases; slots whose node is nowhere are given back as well.
+    /// One comparison of counters and leases; tenants' slots whose node is nowhere are given back as well.
     func count(
-        _ tenants: [TenantID], strangers: inout Strangers, now: ContinuousClock.Instant = .now
+        _ owners: [QuotaOwner], strangers: inout Strangers, now: ContinuousClock.Instant = .now
     ) async throws {
         let known = Set(try await connections.nodes().map(\.epoch))
-        for tenant in tenants {
+        // Tenants first: what they give back is a key's as well.
+        for case .tenant(let tenant) in owners {
             let unknown = try await connections.leases(of: tenant).filter { !known.contains($0.holder) }
             for lease in strangers.old(among: unknown, of: tenant, now: now) {
                 try await unlessAway {
@@ -94,13 +96,20 @@ struct StoreAudit: Sendable {
                         metadata: ["session_id": "\(lease.session)", "node": "\(lease.holder)"])
                 }
             }
+        }
+        for owner in owners {
             try await unlessAway {
-                let difference = try await connections.repairCount(of: tenant)
+                let difference = try await connections.repairCount(of: owner)
                 guard difference != 0 else { return }
                 metrics.auditRepairs.add()
+                let (what, id) =
+                    switch owner {
+                    case .tenant(let tenant): ("tenant", "\(tenant)")
+                    case .key(let key): ("key", "\(key)")
+                    }
                 logger.warning(
-                    "a tenant's counter was wrong and has been put right",
-                    metadata: ["tenant_id": "\(tenant)", "difference": "\(difference)"])
+                    "a \(what)'s counter was wrong and has been put right",
+                    metadata: ["\(what)_id": "\(id)", "difference": "\(difference)"])
             }
         }
     }
@@ -115,27 +124,32 @@ struct StoreAudit: Sendable {
     }
 }
 
-/// Which tenants' counters are compared with their leases, and when.
+extension Lease {
+    /// Whose counters count it.
+    var owners: [QuotaOwner] { countsKey ? [.tenant(tenant), .key(key)] : [.tenant(tenant)] }
+}
+
+/// Which tenants' and keys' counters are compared with their leases, and when.
 struct CountPlan {
-    /// A round of all tenants with leases here comes once in so many comparisons: each five minutes.
+    /// A round of all that have leases here comes once in so many comparisons: each five minutes.
     static let comparisonsPerRound = 10
-    /// Tenants in one comparison, at most; the others are for the next.
-    static let tenantLimit = 1_000
+    /// Tenants and keys in one comparison, at most; the others are for the next.
+    static let ownerLimit = 1_000
 
     private var comparisons = 0
-    private var holders: Set<TenantID> = []
-    private var waiting: Set<TenantID> = []
-    private var counted: Set<TenantID> = []
+    private var holders: Set<QuotaOwner> = []
+    private var waiting: Set<QuotaOwner> = []
+    private var counted: Set<QuotaOwner> = []
 
     /// A comparison has come.
     ///
     /// - Parameters:
-    ///   - holding: the tenants with leases of this node.
-    ///   - suspects: tenants that were refused a slot since the last comparison: they are counted now, once in a round.
+    ///   - holding: the tenants and keys with leases of this node.
+    ///   - suspects: those that were refused a slot since the last comparison: they are counted now, once in a round.
     ///   - withStrangers: tenants with leases of epochs that nobody knows: they are looked at until those are gone.
     mutating func due(
-        holding: Set<TenantID>, suspects: Set<TenantID>, withStrangers: Set<TenantID>
-    ) -> [TenantID] {
+        holding: Set<QuotaOwner>, suspects: Set<QuotaOwner>, withStrangers: Set<QuotaOwner>
+    ) -> [QuotaOwner] {
         comparisons += 1
         holders.formUnion(holding)
         waiting.formUnion(suspects.subtracting(counted))
@@ -144,14 +158,14 @@ struct CountPlan {
             holders = []
             counted = []
         }
-        let due = Array(waiting.union(withStrangers).prefix(Self.tenantLimit))
+        let due = Array(waiting.union(withStrangers).prefix(Self.ownerLimit))
         waiting.subtract(due)
         counted.formUnion(due)
         return due
     }
 
     /// Not all of those could be counted.
-    mutating func failed(_ due: [TenantID]) { waiting.formUnion(due) }
+    mutating func failed(_ due: [QuotaOwner]) { waiting.formUnion(due) }
 }
 
 /// Leases of epochs that no node's record names. They are given back once this node has seen them for a while on its own

@@ -26,7 +26,7 @@ struct AWSCheck {
                 tenant: tenant, session: SessionID(UUID()), connection: ConnectionID(UUID()), key: KeyID("key_check"),
                 holder: epoch, nonce: UUID(), address: node.address, region: node.region, claimedAt: .now)
         }
-        let limit = ConcurrencyLimit(sessions: 2, version: 1)
+        let limits = ClaimLimits(tenant: AdmissionLimit(sessions: 2, version: 1))
         return [
             AWSCheck(name: "register the node") { try await store.heartbeat(node) },
             AWSCheck(name: "list the nodes") {
@@ -34,11 +34,11 @@ struct AWSCheck {
             },
             AWSCheck(name: "acquire") {
                 for lease in leases {
-                    try expect(try await store.claim(lease, limit: limit) == .claimed, "a slot was not given")
+                    try expect(try await store.claim(lease, limits: limits) == .claimed, "a slot was not given")
                 }
             },
             AWSCheck(name: "state a limit") {
-                try await store.setLimit(ConcurrencyLimit(sessions: 1, version: 2), tenant: tenant)
+                try await store.setLimit(AdmissionLimit(sessions: 1, version: 2), owner: .tenant(tenant))
             },
             AWSCheck(name: "renew") { try expect(try await store.renew(leases[0]), "the lease is not there") },
             AWSCheck(name: "list leases") {
@@ -67,10 +67,10 @@ struct AWSCheck {
                 try expect(try await store.reap(leases[1], status: status), "the lease was gone")
             },
             AWSCheck(name: "audit") {
-                try expect(try await store.repairCount(of: tenant) == 0, "the counter was wrong")
+                try expect(try await store.repairCount(of: .tenant(tenant)) == 0, "the counter was wrong")
             },
             AWSCheck(name: "remove the node") { try await store.remove(epoch) },
-            AWSCheck(name: "remove the counter") { try await store.forget(tenant) },
+            AWSCheck(name: "remove the counter") { try await store.forget(.tenant(tenant)) },
         ]
     }
 

@@ -3,32 +3,42 @@ public import Postgres
 
 /// Leases, nodes and session status in Postgres: the store for one region that has no DynamoDB.
 ///
-/// The decisions are functions of the database (`Migrations/0002_connections.sql`), so that each call is one round trip
-/// and one transaction; a tenant's claims and releases take turns by the row lock of its counter.
+/// The decisions are functions of the database (`Migrations/0002_connections.sql`, `0006_quotas.sql`), so that each
+/// call is one round trip and one transaction; a tenant's claims and releases take turns by the row lock of its
+/// counter.
 public struct PostgresConnectionStore: ConnectionStore {
-    private let pool: ConnectionPool
+    let pool: ConnectionPool
 
     /// A store in a database that has been migrated.
     public init(pool: ConnectionPool) { self.pool = pool }
 
     /// See `ConnectionStore`.
-    public func claim(_ lease: Lease, limit: ConcurrencyLimit) async throws -> ClaimOutcome {
+    public func claim(_ lease: Lease, limits: ClaimLimits) async throws -> ClaimOutcome {
         try await HansardError.mapping {
             let rows = try await pool.query(
                 """
-                SELECT outcome, limit_that_counted FROM claim_lease(
+                SELECT outcome, limit_kind, limit_that_counted FROM claim_lease(
                     ROW(\(lease.tenant.rawValue), \(lease.session.rawValue), \(lease.connection.rawValue),
                         \(lease.key.rawValue), \(lease.holder.node), \(lease.holder.epoch), \(lease.nonce),
-                        \(lease.address), \(lease.region), \(lease.claimedAt), \(lease.usedMilliseconds))::leases,
-                    \(limit.sessions)::bigint, \(limit.version))
+                        \(lease.address), \(lease.region), \(lease.claimedAt), \(lease.usedMilliseconds),
+                        \(limits.key != nil))::leases,
+                    ROW(\(limits.tenant.sessions)::bigint, \(limits.tenant.newPerMinute)::bigint,
+                        \(limits.tenant.version))::admission_limit,
+                    ROW(\(limits.key?.sessions)::bigint, \(limits.key?.newPerMinute)::bigint,
+                        \(limits.key?.version)::bigint)::admission_limit)
                 """
             )
             let row = try rows.only()
-            switch try row.value("outcome", as: String.self) {
+            let outcome: String = try row.value("outcome")
+            switch outcome {
             case "claimed": return .claimed
             case "superseded": return .superseded
-            case "limit": return .limitReached(limit: try row.value("limit_that_counted"))
-            case let other: throw HansardError(.internal, "claim_lease answered '\(other)'")
+            case "tenant", "key":
+                return .limitReached(
+                    LimitReached(
+                        owner: outcome == "key" ? .key(lease.key) : .tenant(lease.tenant),
+                        kind: try row.named("limit_kind"), limit: try row.value("limit_that_counted")))
+            default: throw HansardError(.internal, "claim_lease answered '\(outcome)'")
             }
         }
     }
@@ -112,15 +122,13 @@ public struct PostgresConnectionStore: ConnectionStore {
     }
 
     /// See `ConnectionStore`.
-    public func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
+    public func setLimit(_ limit: AdmissionLimit, owner: QuotaOwner) async throws {
         try await HansardError.mapping {
             try await pool.query(
                 """
-                INSERT INTO tenant_slots (tenant_id, max_leases, limit_version)
-                VALUES (\(tenant.rawValue), \(limit.sessions), \(limit.version))
-                ON CONFLICT (tenant_id) DO UPDATE
-                SET max_leases = excluded.max_leases, limit_version = excluded.limit_version
-                WHERE tenant_slots.limit_version < excluded.limit_version
+                SELECT state_admission_limit(\(owner.description),
+                    ROW(\(limit.sessions)::bigint, \(limit.newPerMinute)::bigint,
+                        \(limit.version))::admission_limit)::text
                 """
             )
         }
@@ -181,9 +189,14 @@ public struct PostgresConnectionStore: ConnectionStore {
     }
 
     /// See `ConnectionStore`.
-    public func repairCount(of tenant: TenantID) async throws -> Int {
+    public func repairCount(of owner: QuotaOwner) async throws -> Int {
         try await HansardError.mapping {
-            let rows = try await pool.query("SELECT repair_tenant_slots(\(tenant.rawValue)) AS difference")
+            let rows =
+                switch owner {
+                case .tenant(let tenant):
+                    try await pool.query("SELECT repair_tenant_slots(\(tenant.rawValue)) AS difference")
+                case .key(let key): try await pool.query("SELECT repair_key_slots(\(key.rawValue)) AS difference")
+                }
             return try rows.only().value("difference")
         }
     }

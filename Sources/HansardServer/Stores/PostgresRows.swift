@@ -59,7 +59,8 @@ extension Lease {
             address: try row.value("address"),
             region: try row.value("region"),
             claimedAt: try row.value("claimed_at"),
-            usedMilliseconds: try row.value("used_ms")
+            usedMilliseconds: try row.value("used_ms"),
+            countsKey: try row.value("counts_key")
         )
     }
 }

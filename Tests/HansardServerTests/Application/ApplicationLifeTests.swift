@@ -72,11 +72,11 @@ import Web
         try await fixture.connections.heartbeat(
             NodeRecord(epoch: holder, heartbeat: UUID(), address: "", region: "", version: ""))
         #expect(
-            try await fixture.connections.claim(lease, limit: ConcurrencyLimit(sessions: nil, version: 1)) == .claimed)
+            try await fixture.connections.claim(lease, limit: AdmissionLimit(sessions: nil, version: 1)) == .claimed)
         // A lease of which the spool knows nothing: the node died before the first audio.
         let silent = SessionID(startedAt: moment(101), random: [UInt8](repeating: 4, count: 10))
         let silentLease = Sample.lease(silent, holder: holder)
-        _ = try await fixture.connections.claim(silentLease, limit: ConcurrencyLimit(sessions: nil, version: 1))
+        _ = try await fixture.connections.claim(silentLease, limit: AdmissionLimit(sessions: nil, version: 1))
         let (spool, _) = try Spool.open(
             folder: fixture.folder.url.appending(path: "spool"), maximumBytes: 1 << 30, logger: fixture.log.logger)
         var began = Sample.began(session, holder: holder)

@@ -8,7 +8,7 @@ import Testing
 @Suite struct SlotClaimTests {
     private let store = MemoryConnectionStore()
     private let log = LogRecorder()
-    private let suspects = SuspectTenants()
+    private let suspects = SuspectOwners()
     private let health: StoreHealth
 
     init() { health = StoreHealth(logger: log.logger) }
@@ -22,30 +22,30 @@ import Testing
 
     private let lease = Sample.lease(Sample.session(1), holder: Sample.epoch())
     private let other = Sample.lease(Sample.session(2), holder: Sample.epoch())
-    private let one = ConcurrencyLimit(sessions: 1, version: 1)
+    private let one = ClaimLimits(tenant: AdmissionLimit(sessions: 1, version: 1))
 
     @Test func aPromptAnswerLeavesNothingBehind() async {
-        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: .claimed, mayHoldSlot: false))
-        let second = await claim.decide(other, limit: one)
-        #expect(second == ClaimDecision(outcome: .limitReached(limit: 1), mayHoldSlot: false))
+        #expect(await claim.decide(lease, limits: one) == ClaimDecision(outcome: .claimed, mayHoldSlot: false))
+        let second = await claim.decide(other, limits: one)
+        #expect(second == ClaimDecision(outcome: .full(1), mayHoldSlot: false))
         #expect(log.entries.isEmpty)
-        #expect(suspects.take() == [Sample.tenant], "its counter may be wrong")
+        #expect(suspects.take() == [.tenant(Sample.tenant)], "its counter may be wrong")
         #expect(suspects.take().isEmpty)
     }
 
     /// The question whose answer was lost may arrive after the one that was refused, when there is room again.
     @Test func aRefusalAfterALostAnswerMayStillHoldASlot() async {
-        _ = await claim.decide(other, limit: one)
+        _ = await claim.decide(other, limits: one)
         store.faults.forgetCalls()
         store.faults.set { name, number in name == "claim" && number == 0 ? .away : .works }
-        let decision = await claim.decide(lease, limit: one)
-        #expect(decision == ClaimDecision(outcome: .limitReached(limit: 1), mayHoldSlot: true))
+        let decision = await claim.decide(lease, limits: one)
+        #expect(decision == ClaimDecision(outcome: .full(1), mayHoldSlot: true))
         #expect(store.faults.calls == ["claim", "claim"])
     }
 
     @Test func aSlotThatWasGrantedInTheEndIsSimplyHeld() async {
         store.faults.set { name, number in name == "claim" && number < 2 ? .answerLost : .works }
-        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: .claimed, mayHoldSlot: false))
+        #expect(await claim.decide(lease, limits: one) == ClaimDecision(outcome: .claimed, mayHoldSlot: false))
         #expect(health.isReachable)
     }
 
@@ -53,7 +53,7 @@ import Testing
         store.faults.set(.hangs, for: ["claim"])
         var claim = claim
         claim.deadline = .milliseconds(20)
-        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(await claim.decide(lease, limits: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
         #expect(!health.isReachable)
         #expect(log.count(of: "the connection store does not answer", atLeast: .warning) == 1)
         store.faults.clear()
@@ -64,7 +64,7 @@ import Testing
         store.faults.set(.contended, for: ["claim"])
         var claim = claim
         claim.deadline = .milliseconds(20)
-        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(await claim.decide(lease, limits: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
         #expect(health.isReachable && health.isWhole)
         #expect(log.count(of: "does not answer") == 0)
         store.faults.clear()
@@ -79,7 +79,7 @@ import Testing
         }
         var claim = claim
         claim.deadline = .milliseconds(20)
-        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(await claim.decide(lease, limits: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
         #expect(health.isReachable && log.entries.isEmpty)
         store.faults.clear()
     }
@@ -88,18 +88,18 @@ import Testing
         store.faults.set { _, number in number == 0 ? .contended : .away }
         var claim = claim
         claim.deadline = .milliseconds(500)
-        _ = await claim.decide(lease, limit: one)
+        _ = await claim.decide(lease, limits: one)
         #expect(!health.isReachable)
         store.faults.clear()
-        #expect(await claim.decide(lease, limit: one).outcome == .claimed)
+        #expect(await claim.decide(lease, limits: one).outcome == .claimed)
         #expect(health.isReachable && log.count(of: "answers again") == 1)
     }
 
     @Test func whatTheStoreRefusesForGoodIsNotItsAbsence() async {
         store.faults.set(.refuses, for: ["claim"])
-        #expect(await claim.decide(lease, limit: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
+        #expect(await claim.decide(lease, limits: one) == ClaimDecision(outcome: nil, mayHoldSlot: true))
         #expect(health.isReachable)
         #expect(store.faults.calls == ["claim"])
-        #expect(suspects.take() == [Sample.tenant])
+        #expect(suspects.take() == [.tenant(Sample.tenant)])
     }
 }

@@ -327,7 +327,7 @@ import Testing
         await settlement.workOnce()
         #expect(await settlement.backlog == 0)
         #expect(!fixture.isHeld(1))
-        let late = try await fixture.connections.claim(lease, limit: ConcurrencyLimit(sessions: nil, version: 1))
+        let late = try await fixture.connections.claim(lease, limit: AdmissionLimit(sessions: nil, version: 1))
         #expect(late == .superseded, "a claim that arrives later finds the tombstone")
         spool.close()
     }

@@ -23,16 +23,16 @@ import Testing
     @Test func onlyNewerLimitsOfTenantsThatHaveClaimedAreDue() {
         let limits = StatedLimits()
         let (seen, unseen) = (Sample.tenant, Sample.otherTenant)
-        limits.stated(3, of: seen)
-        limits.stated(2, of: seen)
+        limits.stated(3, of: .tenant(seen))
+        limits.stated(2, of: .tenant(seen))
         #expect(limits.due(in: snapshot(1, [tenant(seen, 5, version: 3), tenant(unseen, 5, version: 9)])).isEmpty)
         let changed = snapshot(2, [tenant(seen, 4, version: 4), tenant(unseen, 5, version: 9)])
         for _ in 0..<2 {
             let due = limits.due(in: changed)
-            #expect(due.count == 1 && due.first?.tenant == seen)
-            #expect(due.first?.limit == ConcurrencyLimit(sessions: 4, version: 4), "until it is stated")
+            #expect(due.count == 1 && due.first?.owner == .tenant(seen))
+            #expect(due.first?.limit == AdmissionLimit(sessions: 4, version: 4), "until it is stated")
         }
-        limits.stated(4, of: seen)
+        limits.stated(4, of: .tenant(seen))
         #expect(limits.due(in: changed).isEmpty)
         #expect(limits.due(in: snapshot(3, [])).isEmpty, "a tenant that is gone is forgotten")
         #expect(limits.due(in: snapshot(4, [tenant(seen, 1, version: 9)])).isEmpty)
@@ -41,7 +41,7 @@ import Testing
     @Test func manyAreStatedOverSeveralLooks() {
         let limits = StatedLimits()
         let ids = (0..<(2 * StatedLimits.perLook + 1)).map { _ in TenantID(UUID()) }
-        for id in ids { limits.stated(1, of: id) }
+        for id in ids { limits.stated(1, of: .tenant(id)) }
         let changed = snapshot(1, ids.map { tenant($0, 1, version: 2) })
         var looks: [Int] = []
         while case let due = limits.due(in: changed), !due.isEmpty {
@@ -57,7 +57,7 @@ import Testing
         let access = AccessDirectory(store: tenants, logger: log.logger)
         try await access.refresh()
         let limits = StatedLimits()
-        limits.stated(1, of: Sample.tenant)
+        limits.stated(1, of: .tenant(Sample.tenant))
         connections.faults.set { name, number in name == "setLimit" && number == 0 ? .away : .works }
         let task = Task { [connections, log] in
             await limits.keepStating(from: access, to: connections, logger: log.logger)
@@ -65,7 +65,7 @@ import Testing
         tenants.set(tenants: [tenant(Sample.tenant, 2, version: 2)], keys: [])
         try await access.refresh()
         try await eventually("it is stated") {
-            connections.stored.limits[Sample.tenant] == ConcurrencyLimit(sessions: 2, version: 2)
+            connections.stored.limits[.tenant(Sample.tenant)] == AdmissionLimit(sessions: 2, version: 2)
         }
         task.cancel()
         await task.value

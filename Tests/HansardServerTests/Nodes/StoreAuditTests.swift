@@ -16,7 +16,7 @@ import Testing
         let live = Locked<Set<SessionID>>([])
         let ended = Locked<[SessionID]>([])
         let epoch: NodeEpoch
-        let suspects = SuspectTenants()
+        let suspects = SuspectOwners()
         let start = ContinuousClock.now
         /// When the next comparison would come.
         var later: ContinuousClock.Instant { start + StoreAudit.leaseInterval }
@@ -160,15 +160,16 @@ import Testing
         fixture.hold(2, living)
         fixture.hold(3, Sample.epoch("node-3", 3))
         var strangers = Strangers()
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.start)
         #expect(fixture.isHeld(3) && strangers.tenants == [Sample.tenant])
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start + .seconds(1))
+        try await fixture.audit().count(
+            [.tenant(Sample.tenant)], strangers: &strangers, now: fixture.start + .seconds(1))
         #expect(fixture.isHeld(3), "not for long enough")
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.later)
         #expect(fixture.isHeld(1) && fixture.isHeld(2) && !fixture.isHeld(3))
         #expect(fixture.parts.status(3)?.state == .interrupted && fixture.parts.metrics.auditRepairs.value == 1)
         #expect(fixture.parts.log.count(of: "a slot of a node that is no more", atLeast: .warning) == 1)
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers)
         #expect(strangers.tenants.isEmpty && fixture.parts.metrics.auditRepairs.value == 1)
     }
 
@@ -178,9 +179,9 @@ import Testing
         let starting = Sample.epoch("node-3", 3)
         fixture.hold(3, starting)
         var strangers = Strangers()
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.start)
         fixture.register(starting)
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.later)
         #expect(fixture.isHeld(3) && strangers.tenants.isEmpty)
     }
 
@@ -188,17 +189,17 @@ import Testing
         let fixture = try Fixture()
         fixture.hold(3, Sample.epoch("node-3", 3))
         var strangers = Strangers()
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.start)
         for operation in ["nodes", "leases", "reap"] {
             fixture.connections.faults.set(.away, for: [operation])
             await #expect(throws: HansardError.self) {
-                try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+                try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.later)
             }
             #expect(fixture.isHeld(3) && strangers.tenants == [Sample.tenant], "\(operation)")
         }
         fixture.connections.faults.set(.away, for: ["repairCount"])
         await #expect(throws: HansardError.self) {
-            try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+            try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.later)
         }
         #expect(!fixture.isHeld(3))
     }
@@ -213,7 +214,7 @@ import Testing
             return name == "repairCount" && isFirst ? fate : .works
         }
         var strangers = Strangers()
-        try await fixture.audit().count([Sample.tenant, Sample.otherTenant], strangers: &strangers)
+        try await fixture.audit().count([.tenant(Sample.tenant), .tenant(Sample.otherTenant)], strangers: &strangers)
         #expect(fixture.connections.faults.calls.count { $0 == "repairCount" } == 2)
     }
 
@@ -225,7 +226,7 @@ import Testing
         var (audit, plan, strangers) = (LeaseAudit(), CountPlan(), Strangers())
         try await fixture.audit().runOnce(&audit, &plan, &strangers, now: fixture.start)
         #expect(!fixture.connections.faults.calls.contains("repairCount"), "nothing leads there")
-        fixture.suspects.add(Sample.tenant)
+        fixture.suspects.add(.tenant(Sample.tenant))
         try await fixture.audit().runOnce(&audit, &plan, &strangers, now: fixture.start)
         #expect(fixture.connections.faults.calls.contains("repairCount"), "the counter is compared at once")
         #expect(fixture.isHeld(3))
@@ -239,8 +240,8 @@ import Testing
         fixture.hold(3, Sample.epoch("nobody", 3))
         let location = try await fixture.parts.transcripts.put(Sample.transcript(Sample.session(3)))
         var strangers = Strangers()
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.start)
-        try await fixture.audit().count([Sample.tenant], strangers: &strangers, now: fixture.later)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.start)
+        try await fixture.audit().count([.tenant(Sample.tenant)], strangers: &strangers, now: fixture.later)
         let status = try #require(fixture.parts.status(3))
         #expect(status.state == .completed && status.transcriptLocation == location)
     }
@@ -248,8 +249,8 @@ import Testing
 
 /// Whose counters are due.
 @Suite struct CountPlanTests {
-    private let one = Sample.tenant
-    private let other = Sample.otherTenant
+    private let one = QuotaOwner.tenant(Sample.tenant)
+    private let other = QuotaOwner.tenant(Sample.otherTenant)
 
     @Test func whoHoldsLeasesHereIsCountedOnceInARound() {
         var plan = CountPlan()
@@ -285,9 +286,9 @@ import Testing
 
     @Test func moreThanFitIsForTheNext() {
         var plan = CountPlan()
-        let many = Set((0...CountPlan.tenantLimit).map { _ in TenantID(UUID()) })
+        let many = Set((0...CountPlan.ownerLimit).map { _ in QuotaOwner.tenant(TenantID(UUID())) })
         let first = plan.due(holding: [], suspects: many, withStrangers: [])
         let second = plan.due(holding: [], suspects: [], withStrangers: [])
-        #expect(first.count == CountPlan.tenantLimit && second.count == 1 && Set(first + second) == many)
+        #expect(first.count == CountPlan.ownerLimit && second.count == 1 && Set(first + second) == many)
     }
 }

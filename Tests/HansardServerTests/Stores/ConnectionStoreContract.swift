@@ -11,8 +11,8 @@ struct ConnectionStoreSubject: Sendable {
     var store: any ConnectionStore
     /// Another node's.
     var peer: any ConnectionStore
-    /// Makes a tenant's counter wrong by so much.
-    var breakCounter: @Sendable (TenantID, Int) async throws -> Void
+    /// Makes an owner's counter wrong by so much.
+    var breakCounter: @Sendable (QuotaOwner, Int) async throws -> Void
     /// Gives the store's connections back.
     var close: @Sendable () async -> Void
 }
@@ -29,9 +29,9 @@ enum ConnectionStoreConformer: String, CaseIterable, Sendable {
             return ConnectionStoreSubject(
                 store: PostgresConnectionStore(pool: fixture.pool),
                 peer: PostgresConnectionStore(pool: fixture.peerPool),
-                breakCounter: { tenant, difference in
+                breakCounter: { owner, difference in
                     try await fixture.pool.query(
-                        "UPDATE tenant_slots SET held = held + \(difference) WHERE tenant_id = \(tenant.rawValue)"
+                        "UPDATE slots SET held = held + \(difference) WHERE owner = \(owner.description)"
                     )
                 },
                 close: { await fixture.close() }
@@ -41,10 +41,10 @@ enum ConnectionStoreConformer: String, CaseIterable, Sendable {
             return ConnectionStoreSubject(
                 store: DynamoDBConnectionStore(table: table),
                 peer: DynamoDBConnectionStore(table: try TestDynamoDB.table(named: name)),
-                breakCounter: { tenant, difference in
+                breakCounter: { owner, difference in
                     let change = DynamoDBExpression("ADD n :d", ["d": .number(difference)])
                     _ = try await table.write(
-                        DynamoDBWrite(.update(key: DynamoDBItems.counterKey(tenant), change)))
+                        DynamoDBWrite(.update(key: DynamoDBItems.counterKey(owner), change)))
                 },
                 close: {}
             )
@@ -120,10 +120,10 @@ extension SessionStatus {
 /// Claims, renewals and limits: what every `ConnectionStore` must do.
 @Suite struct ConnectionStoreClaimContract {
     private let tenant = TenantID(UUID())
-    private let unlimited = ConcurrencyLimit(sessions: nil, version: 1)
+    private let unlimited = AdmissionLimit(sessions: nil, version: 1)
 
-    private func limit(_ sessions: Int?, _ version: Int64 = 1) -> ConcurrencyLimit {
-        ConcurrencyLimit(sessions: sessions, version: version)
+    private func limit(_ sessions: Int?, _ version: Int64 = 1) -> AdmissionLimit {
+        AdmissionLimit(sessions: sessions, version: version)
     }
 
     @Test(arguments: ConnectionStoreConformer.allCases)
@@ -137,7 +137,7 @@ extension SessionStatus {
                 return try await group.reduce(into: []) { $0.append($1) }
             }
             #expect(outcomes.count { $0 == .claimed } == 10)
-            #expect(outcomes.count { $0 == .limitReached(limit: 10) } == 40)
+            #expect(outcomes.count { $0 == .full(10, tenant) } == 40)
             #expect(try await subject.store.leases(of: tenant).count == 10)
             #expect(try await subject.peer.repairCount(of: tenant) == 0)
         }
@@ -165,7 +165,7 @@ extension SessionStatus {
             let other = TenantID(UUID())
             #expect(try await subject.store.claim(.new(tenant), limit: limit(1)) == .claimed)
             #expect(try await subject.store.claim(.new(other), limit: limit(1)) == .claimed)
-            #expect(try await subject.store.claim(.new(other), limit: limit(1)) == .limitReached(limit: 1))
+            #expect(try await subject.store.claim(.new(other), limit: limit(1)) == .full(1, other))
         }
     }
 
@@ -175,21 +175,21 @@ extension SessionStatus {
             let store = subject.store
             // A newer limit in a claim, then an older one in another claim.
             #expect(try await store.claim(.new(tenant), limit: limit(1, 5)) == .claimed)
-            #expect(try await store.claim(.new(tenant), limit: limit(9, 4)) == .limitReached(limit: 1))
-            #expect(try await store.claim(.new(tenant), limit: limit(9, 5)) == .limitReached(limit: 1))
+            #expect(try await store.claim(.new(tenant), limit: limit(9, 4)) == .full(1, tenant))
+            #expect(try await store.claim(.new(tenant), limit: limit(9, 5)) == .full(1, tenant))
             #expect(try await store.claim(.new(tenant), limit: limit(2, 6)) == .claimed)
             // Set apart from claims, in both orders.
             try await store.setLimit(limit(3, 8), tenant: tenant)
             try await store.setLimit(limit(0, 7), tenant: tenant)
             #expect(try await subject.peer.claim(.new(tenant), limit: limit(2, 6)) == .claimed)
-            #expect(try await subject.peer.claim(.new(tenant), limit: limit(2, 6)) == .limitReached(limit: 3))
+            #expect(try await subject.peer.claim(.new(tenant), limit: limit(2, 6)) == .full(3, tenant))
             // A refused claim has stated its limit as well.
-            #expect(try await store.claim(.new(tenant), limit: limit(2, 9)) == .limitReached(limit: 2))
-            #expect(try await store.claim(.new(tenant), limit: limit(50, 8)) == .limitReached(limit: 2))
+            #expect(try await store.claim(.new(tenant), limit: limit(2, 9)) == .full(2, tenant))
+            #expect(try await store.claim(.new(tenant), limit: limit(50, 8)) == .full(2, tenant))
             // For a tenant that has never been seen.
             let fresh = TenantID(UUID())
             try await store.setLimit(limit(0, 3), tenant: fresh)
-            #expect(try await store.claim(.new(fresh), limit: limit(9, 2)) == .limitReached(limit: 0))
+            #expect(try await store.claim(.new(fresh), limit: limit(9, 2)) == .full(0, fresh))
         }
     }
 
@@ -200,7 +200,7 @@ extension SessionStatus {
             for lease in leases { #expect(try await subject.store.claim(lease, limit: limit(3)) == .claimed) }
             try await subject.peer.setLimit(limit(1, 2), tenant: tenant)
             for lease in leases {
-                #expect(try await subject.store.claim(.new(tenant), limit: limit(3)) == .limitReached(limit: 1))
+                #expect(try await subject.store.claim(.new(tenant), limit: limit(3)) == .full(1, tenant))
                 #expect(try await subject.store.release(lease, status: .new(lease)) == .released)
             }
             #expect(try await subject.store.claim(.new(tenant), limit: limit(3)) == .claimed)
@@ -211,7 +211,7 @@ extension SessionStatus {
     func noLimitIsNoLimit(of conformer: ConnectionStoreConformer) async throws {
         try await conformer.run { subject async throws in
             for _ in 0..<30 { #expect(try await subject.store.claim(.new(tenant), limit: unlimited) == .claimed) }
-            #expect(try await subject.store.claim(.new(tenant), limit: limit(5, 2)) == .limitReached(limit: 5))
+            #expect(try await subject.store.claim(.new(tenant), limit: limit(5, 2)) == .full(5, tenant))
             #expect(try await subject.store.claim(.new(tenant), limit: limit(nil, 3)) == .claimed)
         }
     }
@@ -256,15 +256,15 @@ extension SessionStatus {
         try await conformer.run { subject async throws in
             #expect(try await subject.store.repairCount(of: tenant) == 0)
             for _ in 0..<3 { _ = try await subject.store.claim(.new(tenant), limit: limit(5)) }
-            try await subject.breakCounter(tenant, 2)
-            #expect(try await subject.store.claim(.new(tenant), limit: limit(5)) == .limitReached(limit: 5))
+            try await subject.breakCounter(.tenant(tenant), 2)
+            #expect(try await subject.store.claim(.new(tenant), limit: limit(5)) == .full(5, tenant))
             #expect(try await subject.store.repairCount(of: tenant) == 2)
             #expect(try await subject.store.repairCount(of: tenant) == 0)
             #expect(try await subject.store.claim(.new(tenant), limit: limit(5)) == .claimed)
-            try await subject.breakCounter(tenant, -3)
+            try await subject.breakCounter(.tenant(tenant), -3)
             #expect(try await subject.peer.repairCount(of: tenant) == -3)
             #expect(try await subject.store.claim(.new(tenant), limit: limit(5)) == .claimed)
-            #expect(try await subject.store.claim(.new(tenant), limit: limit(5)) == .limitReached(limit: 5))
+            #expect(try await subject.store.claim(.new(tenant), limit: limit(5)) == .full(5, tenant))
         }
     }
 }

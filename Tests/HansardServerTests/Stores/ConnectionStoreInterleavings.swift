@@ -5,7 +5,7 @@ import Testing
 /// What a `ConnectionStore` should answer: the contract in a few lines, for one caller at a time.
 private struct Model {
     struct Slots {
-        var limit: ConcurrencyLimit?
+        var limit: AdmissionLimit?
         var leases: [SessionID: Lease] = [:]
     }
 
@@ -15,17 +15,17 @@ private struct Model {
     var reaped: [SessionID: UUID] = [:]
     var status: [SessionID: SessionStatus] = [:]
 
-    mutating func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) {
+    mutating func setLimit(_ limit: AdmissionLimit, tenant: TenantID) {
         let version = tenants[tenant, default: Slots()].limit?.version ?? .min
         if limit.version > version { tenants[tenant, default: Slots()].limit = limit }
     }
 
-    mutating func claim(_ lease: Lease, limit: ConcurrencyLimit) -> ClaimOutcome {
+    mutating func claim(_ lease: Lease, limit: AdmissionLimit) -> ClaimOutcome {
         setLimit(limit, tenant: lease.tenant)
         let slots = tenants[lease.tenant, default: Slots()]
         if let held = slots.leases[lease.session] { return held.nonce == lease.nonce ? .claimed : .superseded }
         if buried.contains(lease.session) { return .superseded }
-        if let most = slots.limit?.sessions, slots.leases.count >= most { return .limitReached(limit: most) }
+        if let most = slots.limit?.sessions, slots.leases.count >= most { return .full(most, lease.tenant) }
         tenants[lease.tenant, default: Slots()].leases[lease.session] = lease
         return .claimed
     }
@@ -78,7 +78,7 @@ private struct Model {
                     claims.append(lease)
                 }
                 let store = Bool.random(using: &random) ? subject.store : subject.peer
-                let limit = ConcurrencyLimit(
+                let limit = AdmissionLimit(
                     sessions: Int.random(in: 0..<7, using: &random),
                     version: Int64(step / 50) + Int64.random(in: -1...1, using: &random)
                 )
@@ -114,7 +114,7 @@ private struct Model {
     func atOnceTheCounterIsRightAndTheLimitHolds(of conformer: ConnectionStoreConformer) async throws {
         try await conformer.run { subject async throws in
             let tenants = (0..<2).map { _ in TenantID(UUID()) }
-            let limit = ConcurrencyLimit(sessions: 4, version: 1)
+            let limit = AdmissionLimit(sessions: 4, version: 1)
             let overshoots = try await withThrowingTaskGroup(of: Int.self) { group in
                 for caller in 0..<12 {
                     group.addTask {

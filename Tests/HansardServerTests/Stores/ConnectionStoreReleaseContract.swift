@@ -5,7 +5,7 @@ import Testing
 /// Releases, reaps, status and nodes: what every `ConnectionStore` must do.
 @Suite struct ConnectionStoreReleaseContract {
     private let tenant = TenantID(UUID())
-    private let one = ConcurrencyLimit(sessions: 1, version: 1)
+    private let one = AdmissionLimit(sessions: 1, version: 1)
 
     @Test(arguments: ConnectionStoreConformer.allCases)
     func aReleaseFreesTheSlotOnceAndKeepsTheStatus(of conformer: ConnectionStoreConformer) async throws {
@@ -24,7 +24,7 @@ import Testing
             #expect(try await subject.peer.status(of: lease.session) == .new(lease))
             #expect(try await subject.store.leases(of: tenant).isEmpty)
             #expect(try await subject.store.claim(.new(tenant), limit: one) == .claimed)
-            #expect(try await subject.store.claim(.new(tenant), limit: one) == .limitReached(limit: 1))
+            #expect(try await subject.store.claim(.new(tenant), limit: one) == .full(1, tenant))
             #expect(try await subject.store.repairCount(of: tenant) == 0)
         }
     }
@@ -33,7 +33,7 @@ import Testing
     @Test(arguments: ConnectionStoreConformer.allCases)
     func releasesThatComeTogetherEndEachItsOwn(of conformer: ConnectionStoreConformer) async throws {
         try await conformer.run { subject async throws in
-            let limit = ConcurrencyLimit(sessions: 60, version: 1)
+            let limit = AdmissionLimit(sessions: 60, version: 1)
             let leases = (0..<60).map { _ in Lease.new(tenant) }
             for lease in leases { #expect(try await subject.store.claim(lease, limit: limit) == .claimed) }
             let (reaped, claimedAnew) = (Set(leases[..<5].map(\.session)), leases[5])
@@ -100,7 +100,7 @@ import Testing
     @Test(arguments: ConnectionStoreConformer.allCases)
     func claimAndReleaseAtOnceNeverLeaveASlotBehind(of conformer: ConnectionStoreConformer) async throws {
         try await conformer.run { subject async throws in
-            let limit = ConcurrencyLimit(sessions: 100, version: 1)
+            let limit = AdmissionLimit(sessions: 100, version: 1)
             for _ in 0..<25 {
                 // A tenant that the store has not seen yet, so that nothing is there to wait on.
                 let lease = Lease.new(TenantID(UUID()))

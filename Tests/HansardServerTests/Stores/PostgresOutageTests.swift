@@ -12,7 +12,7 @@ import Testing
         let fixture = try await StoreFixture.make(url: cluster.url())
         let store = PostgresConnectionStore(pool: fixture.pool)
         let lease = Lease.new(TenantID(UUID()))
-        let limit = ConcurrencyLimit(sessions: 1, version: 1)
+        let limit = AdmissionLimit(sessions: 1, version: 1)
         #expect(try await store.claim(lease, limit: limit) == .claimed)
         cluster.stop()
         // Were each to wait for a time-out, two hundred of them would take longer than any test may.
@@ -50,7 +50,7 @@ import Testing
                 SELECT claim_lease(ROW(\(lease.tenant.rawValue), \(lease.session.rawValue),
                     \(lease.connection.rawValue), \(lease.key.rawValue), \(lease.holder.node),
                     \(lease.holder.epoch), \(lease.nonce), \(lease.address), \(lease.region),
-                    \(lease.claimedAt), 0)::leases, NULL, 1)::text
+                    \(lease.claimedAt), 0, false)::leases, ROW(NULL, NULL, 1)::admission_limit, NULL)::text
                 """
             )
             let release = Task { try await store.release(lease, status: .new(lease)) }
@@ -76,7 +76,7 @@ import Testing
     @Test func tombstonesExpireAndAreRemoved() async throws {
         let fixture = try await StoreFixture.make()
         let store = PostgresConnectionStore(pool: fixture.pool)
-        let limit = ConcurrencyLimit(sessions: 9, version: 1)
+        let limit = AdmissionLimit(sessions: 9, version: 1)
         let old = Lease.new(TenantID(UUID()))
         _ = try await store.release(old, status: .new(old))
         #expect(try await store.claim(old, limit: limit) == .superseded)

@@ -2,11 +2,15 @@ import EventLoops
 import Foundation
 import Hansard
 
+@testable import HansardServer
+
 /// A connection store in memory that keeps the contract of `ConnectionStore` and can be made to fail.
 final class MemoryConnectionStore: ConnectionStore {
     struct State {
         var leases: [TenantID: [SessionID: Lease]] = [:]
-        var limits: [TenantID: ConcurrencyLimit] = [:]
+        var limits: [QuotaOwner: AdmissionLimit] = [:]
+        /// Sessions that began in a minute, where that is limited.
+        var begun: [QuotaOwner: [Int: Int]] = [:]
         var buried: Set<SessionID> = []
         var reaped: [SessionID: UUID] = [:]
         var statuses: [SessionID: SessionStatus] = [:]
@@ -22,16 +26,21 @@ final class MemoryConnectionStore: ConnectionStore {
     var stored: State { state.withLock { $0 } }
     func change(_ body: @Sendable (inout State) -> Void) { state.withLock { body(&$0) } }
 
-    func claim(_ lease: Lease, limit: ConcurrencyLimit) async throws -> ClaimOutcome {
+    func claim(_ lease: Lease, limits: ClaimLimits) async throws -> ClaimOutcome {
         try await faults.call("claim") {
             state.withLock { state in
-                raise(&state, limit, lease.tenant)
+                var lease = lease
+                lease.countsKey = limits.key != nil
+                raise(&state, limits.tenant, .tenant(lease.tenant))
+                if let limit = limits.key { raise(&state, limit, .key(lease.key)) }
                 let held = state.leases[lease.tenant, default: [:]]
                 if let present = held[lease.session] { return present.nonce == lease.nonce ? .claimed : .superseded }
                 if state.buried.contains(lease.session) { return .superseded }
-                if let most = state.limits[lease.tenant]?.sessions, held.count >= most {
-                    return .limitReached(limit: most)
+                let minute = Int(lease.claimedAt.timeIntervalSince1970 / 60)
+                for owner in lease.owners {
+                    if let reached = state.reached(owner, minute) { return .limitReached(reached) }
                 }
+                for owner in lease.owners { state.begun[owner, default: [:]][minute, default: 0] += 1 }
                 state.leases[lease.tenant, default: [:]][lease.session] = lease
                 return .claimed
             }
@@ -84,8 +93,8 @@ final class MemoryConnectionStore: ConnectionStore {
         try await faults.call("status") { state.withLock { $0.statuses[session] } }
     }
 
-    func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
-        try await faults.call("setLimit") { state.withLock { raise(&$0, limit, tenant) } }
+    func setLimit(_ limit: AdmissionLimit, owner: QuotaOwner) async throws {
+        try await faults.call("setLimit") { state.withLock { raise(&$0, limit, owner) } }
     }
 
     func leases(of tenant: TenantID) async throws -> [Lease] {
@@ -134,9 +143,20 @@ final class MemoryConnectionStore: ConnectionStore {
         try await faults.call("remove") { state.withLock { $0.nodes.removeAll { $0.epoch == epoch } } }
     }
 
-    func repairCount(of tenant: TenantID) async throws -> Int { try await faults.call("repairCount") { 0 } }
+    func repairCount(of owner: QuotaOwner) async throws -> Int { try await faults.call("repairCount") { 0 } }
 
-    private func raise(_ state: inout State, _ limit: ConcurrencyLimit, _ tenant: TenantID) {
-        if limit.version > state.limits[tenant]?.version ?? -1 { state.limits[tenant] = limit }
+    private func raise(_ state: inout State, _ limit: AdmissionLimit, _ owner: QuotaOwner) {
+        if limit.version > state.limits[owner]?.version ?? -1 { state.limits[owner] = limit }
+    }
+}
+
+extension MemoryConnectionStore.State {
+    fileprivate func reached(_ owner: QuotaOwner, _ minute: Int) -> LimitReached? {
+        let held = leases.values.joined().count { $0.value.owners.contains(owner) }
+        if let limit = limits[owner]?.sessions, held >= limit {
+            return LimitReached(owner: owner, kind: .concurrentSessions, limit: limit)
+        }
+        guard let limit = limits[owner]?.newPerMinute, begun[owner]?[minute] ?? 0 >= limit else { return nil }
+        return LimitReached(owner: owner, kind: .newSessionsPerMinute, limit: limit)
     }
 }

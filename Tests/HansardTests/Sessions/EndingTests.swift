@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Hansard
@@ -23,6 +24,8 @@ import Testing
     @Test func theReasonsThatClientsMatchOn() {
         #expect(Ending.idle.reason.hasSuffix("within the timeout window. See https://dpgr.am/net0001"))
         #expect(Ending.concurrency(2).reason == "quota: 2 concurrent sessions")
+        let rate = LimitReached(owner: .key(KeyID("key_1")), kind: .newSessionsPerMinute, limit: 20)
+        #expect(Ending.limit(rate).reason == "quota: 20 new sessions per minute")
         #expect(Ending.badAudio("x").reason == "DATA-0000 x")
     }
 
@@ -37,5 +40,12 @@ import Testing
     @Test func everyEndingEndsInAnEnd() {
         for ending in Self.all { #expect(ending.state.isEnd) }
         #expect(SessionState.allCases.filter { !$0.isEnd } == [.active, .detached, .storing])
+    }
+}
+
+extension Ending {
+    /// A tenant's limit of sessions at once.
+    static func concurrency(_ limit: Int) -> Ending {
+        .limit(LimitReached(owner: .tenant(TenantID(UUID())), kind: .concurrentSessions, limit: limit))
     }
 }

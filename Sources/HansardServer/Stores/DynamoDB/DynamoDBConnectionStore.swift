@@ -32,9 +32,9 @@ struct DynamoDBConnectionStore: ConnectionStore {
     /// Attempts to see counter and leases without a change between.
     static let auditAttempts = 5
 
-    private let table: DynamoDB
-    private let subject: AWSSubject
-    private let surroundings: Surroundings
+    let table: DynamoDB
+    let subject: AWSSubject
+    let surroundings: Surroundings
     let lanes: TenantLanes
     /// Hears of each item that is not what it should be, by its key, whenever it is read.
     var unreadable: @Sendable (_ key: String, _ error: any Error) -> Void = { _, _ in }
@@ -44,7 +44,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
         self.table = table
         subject = AWSSubject(name: "the table '\(table.table)'", setting: "HANSARD_DYNAMODB_TABLE")
         self.surroundings = surroundings
-        let counters = Locked<[TenantID: DynamoDBCounter]>([:])
+        let counters = Locked<[QuotaOwner: DynamoDBCounter]>([:])
         lanes = TenantLanes(
             decide: { try await Self.decide($0, table: table, counters: counters, surroundings) },
             endLeases: { try await Self.end($0, table: table, surroundings) })
@@ -52,21 +52,26 @@ struct DynamoDBConnectionStore: ConnectionStore {
 
     // MARK: Claims
 
-    func claim(_ lease: Lease, limit: ConcurrencyLimit) async throws -> ClaimOutcome {
-        try await HansardError.mapping(subject) { try await lanes.claim(ClaimBatch.Claim(lease: lease, limit: limit)) }
+    func claim(_ lease: Lease, limits: ClaimLimits) async throws -> ClaimOutcome {
+        try await HansardError.mapping(subject) {
+            try await lanes.claim(ClaimBatch.Claim(lease: lease, limits: limits))
+        }
     }
 
     /// Turns that a batch of claims may take: each but a pause learns something, which others may change at once.
     private static let turnLimit = 200
-    /// Tenants whose limits are remembered, at most.
+    /// Tenants and keys whose limits are remembered, at most.
     private static let countersRemembered = 10_000
 
     private static func decide(
-        _ claims: [ClaimBatch.Claim], table: DynamoDB, counters: Locked<[TenantID: DynamoDBCounter]>,
+        _ claims: [ClaimBatch.Claim], table: DynamoDB, counters: Locked<[QuotaOwner: DynamoDBCounter]>,
         _ surroundings: Surroundings
     ) async throws -> [ClaimOutcome] {
-        guard let tenant = claims.first?.lease.tenant else { return [] }
-        var batch = ClaimBatch(claims, known: counters.withLock { $0[tenant] })
+        guard let first = claims.first else { return [] }
+        let known = counters.withLock { counters in
+            ClaimBatch.owners(first).reduce(into: [:]) { $0[$1] = counters[$1] }
+        }
+        var batch = ClaimBatch(claims, tenant: first.lease.tenant, known: known)
         var retry = ConflictRetry(surroundings)
         for _ in 0..<turnLimit {
             var turn: ClaimBatch.Turn? = batch.next()
@@ -79,15 +84,15 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 }
             }
             switch turn {
-            case .readCounter: batch.read(try await table.get(DynamoDBItems.counterKey(tenant)))
-            case .setLimit(let limit):
-                try await setLimit(limit, tenant: tenant, in: table, surroundings)
-                batch.limitWasSet()
+            case .readCounter(let owner): batch.read(try await table.get(DynamoDBItems.counterKey(owner)), of: owner)
+            case .setLimit(let limit, let owner):
+                try await setLimit(limit, owner: owner, in: table, surroundings)
+                batch.limitWasSet(owner)
             case .pause: try await retry.pause()
             case .done:
                 counters.withLock { counters in
                     if counters.count >= countersRemembered { counters = [:] }
-                    counters[tenant] = batch.counter ?? counters[tenant]
+                    counters.merge(batch.known) { $1 }
                 }
                 return batch.outcomes.map { $0 ?? .superseded }
             case .transact, nil: break
@@ -96,28 +101,35 @@ struct DynamoDBConnectionStore: ConnectionStore {
         throw HansardError.contention("the tenant's limit changes too fast to claim a slot")
     }
 
-    func setLimit(_ limit: ConcurrencyLimit, tenant: TenantID) async throws {
+    func setLimit(_ limit: AdmissionLimit, owner: QuotaOwner) async throws {
         try await HansardError.mapping(subject) {
-            try await Self.setLimit(limit, tenant: tenant, in: table, surroundings)
+            try await Self.setLimit(limit, owner: owner, in: table, surroundings)
         }
     }
 
     private static func setLimit(
-        _ limit: ConcurrencyLimit, tenant: TenantID, in table: DynamoDB, _ surroundings: Surroundings
+        _ limit: AdmissionLimit, owner: QuotaOwner, in table: DynamoDB, _ surroundings: Surroundings
     ) async throws {
-        let update = DynamoDBExpression(
-            "SET lim = :lim, version = :v, n = if_not_exists(n, :zero), changes = if_not_exists(changes, :zero)",
-            ["lim": .number(DynamoDBItems.number(limit)), "v": .number(limit.version), "zero": 0])
+        var text = "SET lim = :lim, version = :v, n = if_not_exists(n, :zero), changes = if_not_exists(changes, :zero)"
+        var values: [String: AttributeValue] = [
+            "lim": .number(DynamoDBItems.number(limit)), "v": .number(limit.version), "zero": 0,
+        ]
+        if let newPerMinute = limit.newPerMinute {
+            text += ", lim_minute = :minute"
+            values["minute"] = .number(Int64(newPerMinute))
+        } else {
+            text += " REMOVE lim_minute"
+        }
         // Refused by a newer limit, it is as it should be.
         _ = try await write(
             DynamoDBWrite(
-                .update(key: DynamoDBItems.counterKey(tenant), update),
+                .update(key: DynamoDBItems.counterKey(owner), DynamoDBExpression(text, values)),
                 if: DynamoDBExpression("attribute_not_exists(version) OR version < :v")),
             to: table, surroundings)
     }
 
     /// Changes one item, in spite of transactions at it.
-    private static func write(
+    static func write(
         _ write: DynamoDBWrite, to table: DynamoDB, _ surroundings: Surroundings
     ) async throws -> DynamoDB.Outcome {
         var retry = ConflictRetry(surroundings)
@@ -130,7 +142,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
         }
     }
 
-    private func write(_ write: DynamoDBWrite) async throws -> DynamoDB.Outcome {
+    func write(_ write: DynamoDBWrite) async throws -> DynamoDB.Outcome {
         try await Self.write(write, to: table, surroundings)
     }
 
@@ -168,8 +180,14 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 lease, if: DynamoDBExpression("nonce = :nonce", ["nonce": nonce]),
                 status: status.item(now: surroundings.date()))
             guard case .refused(let item) = refusal else { return .released }
-            // The session goes on under another claim, and its end is not this one's to state.
-            if let other = item?["nonce"], other != nonce { return .alreadyGone }
+            if let other = item?["nonce"] {
+                // The session goes on under another claim, and its end is not this one's to state.
+                guard other == nonce else { return .alreadyGone }
+                // Only the lease itself says for certain whether its key counts it, and it says so for good.
+                var stored = lease
+                stored.countsKey = Lease.countsKey(item ?? [:])
+                return stored == lease ? .alreadyGone : try await release(stored, status: status)
+            }
             if item == nil {
                 // A claim that is still on its way must find the grave.
                 let grave = DynamoDBItems.tombstone(lease.tenant, lease.session, now: surroundings.date())
@@ -191,8 +209,9 @@ struct DynamoDBConnectionStore: ConnectionStore {
     func reap(_ lease: Lease, status: SessionStatus) async throws -> Bool {
         try await HansardError.mapping(subject) {
             let epoch = AttributeValue.string(lease.holder.description)
-            var nonce = lease.nonce
-            // Only the lease itself says for certain under which nonce the dead epoch held it.
+            var (lease, nonce) = (lease, lease.nonce)
+            // Only the lease itself says for certain under which nonce the dead epoch held it, and which counters count
+            // it.
             for _ in 0..<2 {
                 let refusal = try await end(
                     lease,
@@ -203,6 +222,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
                 guard item?["node_epoch"] == epoch, let held = item?["nonce"]?.string.flatMap(UUID.init(uuidString:))
                 else { return false }
                 nonce = held
+                lease.countsKey = Lease.countsKey(item ?? [:])
             }
             return false
         }
@@ -211,7 +231,10 @@ struct DynamoDBConnectionStore: ConnectionStore {
     private func end(
         _ lease: Lease, if condition: DynamoDBExpression, status: DynamoDBItem
     ) async throws -> DynamoDB.Outcome {
-        try await lanes.end(LeaseEnd(lease: lease, condition: condition, status: status))
+        let counts = LeaseEnd.countsKey(lease.countsKey)
+        let both = DynamoDBExpression(
+            "\(condition.text) AND \(counts.text)", condition.values.merging(counts.values) { $1 })
+        return try await lanes.end(LeaseEnd(lease: lease, condition: both, status: status))
     }
 
     /// Those whose condition does not hold are left out, and the others tried again without them.
@@ -268,7 +291,7 @@ struct DynamoDBConnectionStore: ConnectionStore {
         try await HansardError.mapping(subject) { try await readLeases(of: tenant) }
     }
 
-    private func readLeases(of tenant: TenantID) async throws -> [Lease] {
+    func readLeases(of tenant: TenantID) async throws -> [Lease] {
         let items = try await table.query(
             DynamoDB.Query(
                 DynamoDBExpression(
@@ -283,13 +306,15 @@ struct DynamoDBConnectionStore: ConnectionStore {
             let items = try await table.query(
                 DynamoDB.Query(
                     DynamoDBExpression("node_epoch = :epoch", ["epoch": .string(epoch.description)]),
-                    index: DynamoDBItems.layout.index, limit: Self.leaseLimit))
+                    // Grants of minutes are there as well.
+                    filter: DynamoDBExpression("attribute_exists(nonce)"), index: DynamoDBItems.layout.index,
+                    limit: Self.leaseLimit))
             return readable(items, Lease.init(item:damaged:)).sorted(by: Self.isOlder)
         }
     }
 
     /// One item that a hand has damaged must not hide the others.
-    private func readable<Value>(
+    func readable<Value>(
         _ items: [DynamoDBItem], _ read: (DynamoDBItem, @escaping (any Error) -> Void) throws -> Value
     ) -> [Value] {
         items.compactMap { item in
@@ -333,42 +358,10 @@ struct DynamoDBConnectionStore: ConnectionStore {
         }
     }
 
-    /// Takes a tenant's counter away, for a tenant that is no more: nothing else of one stays in the table for good.
-    func forget(_ tenant: TenantID) async throws {
+    /// Takes an owner's counter away, for one that is no more: nothing else of one stays in the table for good.
+    func forget(_ owner: QuotaOwner) async throws {
         try await HansardError.mapping(subject) {
-            _ = try await table.write(DynamoDBWrite(.delete(key: DynamoDBItems.counterKey(tenant))))
-        }
-    }
-
-    // MARK: Audit
-
-    /// Exact without stopping anybody: the repair is conditioned on `changes`, which every claim and release moves, being
-    /// what it was before the leases were counted.
-    func repairCount(of tenant: TenantID) async throws -> Int {
-        try await HansardError.mapping(subject) {
-            let key = DynamoDBItems.counterKey(tenant)
-            for _ in 0..<Self.auditAttempts {
-                let item = try await table.get(key)
-                let held = Int64(try await readLeases(of: tenant).count)
-                let counter = DynamoDBCounter(item ?? [:])
-                if counter.held == held, item == nil || item?["n"]?.integer != nil { return 0 }
-                // A hand may have taken any of it away.
-                let seen = ["n", "changes"].map { name in
-                    item?[name] == nil ? "attribute_not_exists(\(name))" : "\(name) = :\(name)"
-                }
-                let outcome = try await write(
-                    DynamoDBWrite(
-                        .update(
-                            key: key,
-                            DynamoDBExpression(
-                                "SET n = :held, changes = :next",
-                                ["held": .number(held), "next": .number(counter.changes + 1)])),
-                        if: DynamoDBExpression(
-                            seen.joined(separator: " AND "), item?.filter { ["n", "changes"].contains($0.key) } ?? [:]))
-                )
-                if outcome == .done { return Int(counter.held - held) }
-            }
-            throw HansardError.contention("the tenant's leases change too fast to be counted")
+            _ = try await table.write(DynamoDBWrite(.delete(key: DynamoDBItems.counterKey(owner))))
         }
     }
 }

@@ -7,20 +7,44 @@ enum DynamoDBItems {
     static let layout = DynamoDB.Layout(
         partitionKey: "pk", sortKey: "sk", index: "by_node", indexKey: "node_epoch", expiry: "ttl")
 
-    /// Of a tenant without a limit: more sessions than there can be, and a number that doubles hold exactly.
+    /// Of an owner without a limit: more sessions, or milliseconds, than there can be, and a number that doubles hold
+    /// exactly.
     static let noLimit = Int64(1) << 53
     /// After this long no request can still be on its way; a multiple of every time-out here.
     static let tombstoneLife: TimeInterval = 10 * 60
     /// How long the status of an ended session can be read.
     static let statusLife: TimeInterval = 90 * 24 * 3_600
+    /// How long a month's quota can be read after the month.
+    static let quotaLife: TimeInterval = 100 * 24 * 3_600
     static let nodesKey: AttributeValue = "NODES"
     static let leasePrefix: AttributeValue = "L#"
 
     static func tenant(_ tenant: TenantID) -> AttributeValue { "T#\(tenant.description)" }
 
-    /// A tenant's counter: `n` leases, of at most `lim`, a limit of version `version`; `changes` grows with every claim
-    /// and release, so that an audit can see that nothing happened between its reads.
-    static func counterKey(_ tenant: TenantID) -> DynamoDBItem { ["pk": Self.tenant(tenant), "sk": "CONC"] }
+    /// An owner's counter: `n` leases, of at most `lim`, and `lim_minute` new ones in a minute if that is limited,
+    /// limits of version `version`; `changes` grows with every claim and release, so that an audit can see that nothing
+    /// happened between its reads. A key's says by `tenant` whose it is.
+    static func counterKey(_ owner: QuotaOwner) -> DynamoDBItem { ["pk": .string(owner.description), "sk": "CONC"] }
+
+    /// Counts in `n` the new sessions of a minute.
+    static func minuteKey(_ owner: QuotaOwner, _ minute: ClaimMinute) -> DynamoDBItem {
+        ["pk": .string(owner.description), "sk": "R#\(minute)"]
+    }
+
+    /// A month's quota: `granted_ms` of at most `lim_ms`, or more if `soft`, a limit of version `version`.
+    static func quotaKey(_ owner: QuotaOwner, _ period: QuotaPeriod) -> DynamoDBItem {
+        ["pk": .string(owner.description), "sk": "Q#\(period)"]
+    }
+
+    /// What a node's epoch holds of it: `granted_ms` after `seq` requests. Retired, it has `retired` in place of `seq`.
+    static func grantKey(_ owner: QuotaOwner, _ period: QuotaPeriod, _ holder: NodeEpoch) -> DynamoDBItem {
+        ["pk": .string(owner.description), "sk": "G#\(period)#\(holder)"]
+    }
+
+    /// When nobody asks any more for what a month's quota was, in seconds since 1970.
+    static func expiry(_ period: QuotaPeriod) -> AttributeValue {
+        .number(Int64(period.end.timeIntervalSince1970 + quotaLife))
+    }
 
     static func leaseKey(_ tenant: TenantID, _ session: SessionID) -> DynamoDBItem {
         ["pk": Self.tenant(tenant), "sk": "L#\(session.description)"]
@@ -30,7 +54,7 @@ enum DynamoDBItems {
 
     static func nodeKey(_ epoch: NodeEpoch) -> DynamoDBItem { ["pk": nodesKey, "sk": .string(epoch.description)] }
 
-    static func number(_ limit: ConcurrencyLimit) -> Int64 { limit.sessions.map(Int64.init) ?? noLimit }
+    static func number(_ limit: AdmissionLimit) -> Int64 { limit.sessions.map(Int64.init) ?? noLimit }
 
     static func text(_ id: UUID) -> AttributeValue { .string(id.uuidString.lowercased()) }
 
@@ -44,10 +68,12 @@ enum DynamoDBItems {
     }
 }
 
-/// A tenant's counter as it was read.
+/// A tenant's or key's counter as it was read.
 struct DynamoDBCounter: Equatable {
     var held: Int64
     var limit: Int64
+    /// nil is no limit.
+    var newPerMinute: Int64?
     var version: Int64
     var changes: Int64
 
@@ -55,6 +81,7 @@ struct DynamoDBCounter: Equatable {
     init(_ item: DynamoDBItem) {
         held = item["n"]?.integer ?? 0
         limit = item["lim"]?.integer ?? 0
+        newPerMinute = item["lim_minute"]?.integer
         version = item["version"]?.integer ?? -1
         changes = item["changes"]?.integer ?? 0
     }
@@ -75,8 +102,12 @@ extension Lease {
         item["key_id"] = .string(key.rawValue)
         item["claimed_at"] = DynamoDBItems.time(claimedAt)
         item["used_ms"] = .number(usedMilliseconds)
+        if countsKey { item["counts_key"] = true }
         return item
     }
+
+    /// What a lease's item says of its key's counter.
+    static func countsKey(_ item: DynamoDBItem) -> Bool { item["counts_key"]?.bool == true }
 
     /// Reads what is needed to free it: its key, the nonce and the epoch. Of the rest, what cannot be read is left out, or
     /// a hand's mistake would hold the slot for good.
@@ -97,7 +128,7 @@ extension Lease {
             address: read.value(or: "") { try read.string("address") },
             region: read.value(or: "") { try read.string("region") },
             claimedAt: read.value(or: session.startedAt) { try read.time("claimed_at") },
-            usedMilliseconds: read.value(or: 0) { try read.integer("used_ms") })
+            usedMilliseconds: read.value(or: 0) { try read.integer("used_ms") }, countsKey: Self.countsKey(item))
     }
 }
 

@@ -8,7 +8,8 @@ actor TenantLanes {
     /// Claims, releases and reaps of one tenant that may wait on this node. Beyond, they are told to come again.
     static let waitingLimit = 1_000
 
-    /// Decides 1...`ClaimBatch.limit` claims of different sessions of one tenant, in the order in which they came.
+    /// Decides 1...`ClaimBatch.limit` claims of different sessions of one tenant, and of one key if that has limits, in
+    /// the order in which they came.
     typealias Decide = @Sendable ([ClaimBatch.Claim]) async throws -> [ClaimOutcome]
 
     /// Gives back 1...`LeaseEnd.limit` slots of different sessions of one tenant.
@@ -80,7 +81,11 @@ actor TenantLanes {
         switch work {
         case .claim(let first):
             let others = take(ClaimBatch.limit - 1, of: tenant, besides: first.item.lease.session) { work in
-                if case .claim(let claim) = work { (claim, claim.item.lease.session) } else { nil }
+                if case .claim(let claim) = work, claim.item.limitedKey == first.item.limitedKey {
+                    (claim, claim.item.lease.session)
+                } else {
+                    nil
+                }
             }
             run([first] + others, tenant, decide)
         case .end(let first):

@@ -63,8 +63,8 @@ import Testing
     }
 
     /// A version is of one limit.
-    private static func limit(_ version: Int64) -> ConcurrencyLimit {
-        ConcurrencyLimit(sessions: Int(version * 5 + 2) % 7, version: version)
+    private static func limit(_ version: Int64) -> AdmissionLimit {
+        AdmissionLimit(sessions: Int(version * 5 + 2) % 7, version: version)
     }
 
     private func begin(_ world: inout World) {
@@ -150,7 +150,7 @@ import Testing
 
     private func finish(_ runner: Runner, _ world: inout World) {
         world.known[world.decided % 2] = runner.run.batch.counter
-        let newest = runner.claims.map(\.limit).max { $0.version < $1.version }
+        let newest = runner.claims.map(\.limits.tenant).max { $0.version < $1.version }
         for (claim, outcome) in zip(runner.claims, runner.run.batch.outcomes) {
             world.decided += 1
             let nonce = DynamoDBItems.text(claim.lease.nonce)
@@ -161,7 +161,8 @@ import Testing
                 #expect(isPlaced)
                 if present?["nonce"] == nonce, !world.held.contains(claim.lease) { world.held.append(claim.lease) }
             case .superseded: #expect(present != nil && present?["nonce"] != nonce)
-            case .limitReached(let limit):
+            case .limitReached(let reached):
+                let limit = reached.limit
                 // One that arrives after its refusal is found by the audit.
                 #expect(
                     present?["nonce"] != nonce || world.lateClaims.contains(nonce), "a slot that is held is not refused"

@@ -68,7 +68,7 @@ import Testing
         var table = CounterTable()
         var run = BatchRun([.number(1, limit: 4)])
         #expect(try run.step(&table))
-        table.setLimit(ConcurrencyLimit(sessions: 4, version: 1))
+        table.setLimit(AdmissionLimit(sessions: 4, version: 1))
         #expect(try run.run(&table) == [.claimed])
         #expect(run.turns == ["transact 1", "transact 1", "transact 1"])
     }
@@ -94,7 +94,7 @@ import Testing
     @Test func anOlderLimitThanTheStoresIsNotUsed() throws {
         var table = counted(2, limit: 2, version: 9)
         var run = BatchRun([.number(1, limit: 100, version: 8)])
-        #expect(try run.run(&table) == [.limitReached(limit: 2)])
+        #expect(try run.run(&table) == [.full(2)])
         #expect(run.turns == ["transact 1"] && table.counter?["version"] == 9)
     }
 
@@ -104,7 +104,7 @@ import Testing
     func theFirstGetTheRoomThatThereIs(room: Int) throws {
         var table = counted(10 - Int64(room), limit: 10)
         var run = BatchRun((0..<4).map { .number($0, limit: 10) })
-        let expected = (0..<4).map { $0 < room ? ClaimOutcome.claimed : .limitReached(limit: 10) }
+        let expected = (0..<4).map { $0 < room ? ClaimOutcome.claimed : .full(10) }
         #expect(try run.run(&table) == expected)
         #expect(table.held == 10 && table.leases.count == room)
     }
@@ -113,7 +113,7 @@ import Testing
         for (limit, claimed) in [(3, 2), (1, 0), (0, 0)] {
             var table = counted(1, limit: 1)
             var run = BatchRun((0..<3).map { .number($0, limit: limit, version: 5) })
-            let expected = (0..<3).map { $0 < claimed ? ClaimOutcome.claimed : .limitReached(limit: limit) }
+            let expected = (0..<3).map { $0 < claimed ? ClaimOutcome.claimed : .full(limit) }
             #expect(try run.run(&table) == expected)
             #expect(
                 table.limit == Int64(limit) && table.counter?["version"] == 5, "a refused claim states its limit too")
@@ -124,10 +124,10 @@ import Testing
     @Test func aLimitOfZeroAdmitsNobodyAndIsStated() throws {
         var table = CounterTable()
         var run = BatchRun([.number(1, limit: 0)])
-        #expect(try run.run(&table) == [.limitReached(limit: 0)])
+        #expect(try run.run(&table) == [.full(0)])
         #expect(table.limit == 0 && table.held == 0 && table.leases.isEmpty)
         var several = BatchRun([.number(1, limit: 0), .number(2, limit: 0)], known: run.batch.counter)
-        #expect(try several.run(&table) == [.limitReached(limit: 0), .limitReached(limit: 0)])
+        #expect(try several.run(&table) == [.full(0), .full(0)])
     }
 
     /// A first counter has nothing to compare with.
@@ -137,7 +137,7 @@ import Testing
             // Left by a hand that took the counter away.
             if isThere { table.place(Claim.number(2, limit: 1).lease.item) }
             var run = BatchRun((0..<4).map { .number($0, limit: limit) })
-            let refused = ClaimOutcome.limitReached(limit: limit)
+            let refused = ClaimOutcome.full(limit)
             let expected = [
                 2: [.claimed, .claimed, refused, refused], 0: Array(repeating: refused, count: 4),
                 1: [.claimed, refused, .claimed, refused],
@@ -180,7 +180,7 @@ import Testing
         var table = counted(9, limit: 10)
         table.place(Claim.number(2, limit: 10).lease.item)
         var run = BatchRun((1...3).map { .number($0, limit: 10) })
-        #expect(try run.run(&table) == [.claimed, .claimed, .limitReached(limit: 10)])
+        #expect(try run.run(&table) == [.claimed, .claimed, .full(10)])
         #expect(table.held == 10)
     }
 
@@ -243,7 +243,7 @@ import Testing
         var table = CounterTable()
         table.place(CounterTable.counterKey.merging(["n": -1, "changes": 1]) { $1 })
         var run = BatchRun([.number(1, limit: 1), .number(2, limit: 1), .number(3, limit: 1)])
-        #expect(try run.run(&table) == [.claimed, .claimed, .limitReached(limit: 1)])
+        #expect(try run.run(&table) == [.claimed, .claimed, .full(1)])
         #expect(table.limit == 1 && table.counter?["version"] == 1)
     }
 
@@ -253,7 +253,7 @@ import Testing
             var run = BatchRun([.number(1, limit: 10), .number(2, limit: 20, version: 2)])
             let outcomes = try run.run(&table)
             #expect(
-                outcomes == (held == 12 ? [.claimed, .claimed] : Array(repeating: .limitReached(limit: 20), count: 2)))
+                outcomes == (held == 12 ? [.claimed, .claimed] : Array(repeating: .full(20), count: 2)))
         }
     }
 

@@ -32,10 +32,11 @@ struct CounterTable {
         items[Self.counterKey] = add(-1, to: counter ?? Self.counterKey)
     }
 
-    mutating func setLimit(_ limit: ConcurrencyLimit) {
+    mutating func setLimit(_ limit: AdmissionLimit) {
         guard (counter?["version"]?.integer ?? .min) < limit.version else { return }
         var item = counter ?? Self.counterKey
         item["lim"] = .number(DynamoDBItems.number(limit))
+        item["lim_minute"] = limit.newPerMinute.map { .number($0) }
         item["version"] = .number(limit.version)
         item["n"] = item["n"] ?? 0
         item["changes"] = item["changes"] ?? 0
@@ -57,10 +58,17 @@ struct CounterTable {
             case .update(let key, let update):
                 var item = items[key] ?? key
                 switch update.text {
-                case "SET lim = :lim, version = :v ADD n :k, changes :one":
+                case "SET lim = :lim, version = :v REMOVE lim_minute ADD n :k, changes :one",
+                    "SET lim = :lim, version = :v, lim_minute = :minute ADD n :k, changes :one":
                     item["lim"] = update.values["lim"]
+                    item["lim_minute"] = update.values["minute"]
                     item["version"] = update.values["v"]
                 case "ADD n :k, changes :one": break
+                case "SET #ttl = :ttl ADD n :k":
+                    item["ttl"] = update.values["ttl"]
+                    item["n"] = .number((item["n"]?.integer ?? 0) + (update.values["k"]?.integer ?? 0))
+                    items[key] = item
+                    continue
                 default: preconditionFailure("no claim updates a counter so: \(update.text)")
                 }
                 items[key] = add(update.values["k"]?.integer ?? 0, to: item)
@@ -91,12 +99,14 @@ struct CounterTable {
         case "attribute_not_exists(pk)": return item == nil
         case "(attribute_not_exists(version) OR version < :v) AND n <= :most":
             return version.map { $0 < value("v") } ?? true && held.map { $0 <= value("most") } ?? false
-        case "version >= :v AND n < lim":
+        case "version = :v AND n < lim":
             guard let held, let limit, let version else { return false }
-            return version >= value("v") && held < limit
-        case "version >= :v AND lim = :seen AND n <= :most":
+            return version == value("v") && held < limit
+        case "version = :v AND lim = :seen AND n <= :most":
             guard let held, let limit, let version else { return false }
-            return version >= value("v") && limit == value("seen") && held <= value("most")
+            return version == value("v") && limit == value("seen") && held <= value("most")
+        case "attribute_not_exists(n) OR n <= :most": return held.map { $0 <= value("most") } ?? true
+        case "n <= :most": return held.map { $0 <= value("most") } ?? false
         default: preconditionFailure("no claim has this condition: \(condition.text)")
         }
     }
@@ -129,7 +139,7 @@ struct BatchRun {
     ) throws -> Bool {
         var turn: ClaimBatch.Turn? = batch.next()
         if case .transact(let writes)? = turn {
-            turns.append("transact \(writes.count - 1)")
+            turns.append("transact \(writes.count { if case .put = $0.change { true } else { false } })")
             if let reasons = transact(&table, writes) {
                 turn = try batch.refused(reasons)
             } else {
@@ -138,13 +148,13 @@ struct BatchRun {
             }
         }
         switch turn {
-        case .readCounter:
+        case .readCounter(let owner):
             turns.append("read")
-            batch.read(table.counter)
-        case .setLimit(let limit):
+            batch.read(table.counter, of: owner)
+        case .setLimit(let limit, let owner):
             turns.append("limit \(limit.sessions.map(String.init) ?? "none")")
             table.setLimit(limit)
-            batch.limitWasSet()
+            batch.limitWasSet(owner)
         case .pause: turns.append("pause")
         case .done: return false
         case .transact, nil: break
@@ -170,6 +180,6 @@ extension ClaimBatch.Claim {
             bytes.15 = claimer
             lease.nonce = .init(uuid: bytes)
         }
-        return ClaimBatch.Claim(lease: lease, limit: ConcurrencyLimit(sessions: limit, version: version))
+        return ClaimBatch.Claim(lease: lease, limit: AdmissionLimit(sessions: limit, version: version))
     }
 }

@@ -8,7 +8,7 @@ import Testing
 
 /// What there is after a node, a client or an answer is lost at each point of a session's life.
 @Suite(.timeLimit(.minutes(10))) struct DynamoDBCrashPointTests {
-    private let one = ConcurrencyLimit(sessions: 1, version: 1)
+    private let one = AdmissionLimit(sessions: 1, version: 1)
 
     /// Nothing is held, and there is room for one more.
     private func expectFree(_ tenant: TenantID, _ fixture: FaultFixture) async throws {
@@ -16,13 +16,13 @@ import Testing
         #expect(try await fixture.peer.repairCount(of: tenant) == 0)
         let next = Lease.new(tenant)
         #expect(try await fixture.peer.claim(next, limit: one) == .claimed)
-        #expect(try await fixture.peer.claim(.new(tenant), limit: one) == .limitReached(limit: 1))
+        #expect(try await fixture.peer.claim(.new(tenant), limit: one) == .full(1, tenant))
         #expect(try await fixture.peer.release(next, status: .new(next)) == .released)
     }
 
     /// Claims over a transport that does so to all transactions, and expects not to hear how that ended.
     private func claimUnanswered(
-        _ leases: [Lease], _ limit: ConcurrencyLimit, _ fate: FaultyTransport.Fate, _ fixture: FaultFixture
+        _ leases: [Lease], _ limit: AdmissionLimit, _ fate: FaultyTransport.Fate, _ fixture: FaultFixture
     ) async throws {
         fixture.faults.set { operation, _ in operation == "TransactWriteItems" ? fate : .works }
         await withTaskGroup { group in
@@ -62,7 +62,7 @@ import Testing
         let fixture = try await FaultFixture.make()
         let tenant = TenantID(UUID())
         let leases = (0..<claims).map { _ in Lease.new(tenant) }
-        let limit = ConcurrencyLimit(sessions: 9, version: 0)
+        let limit = AdmissionLimit(sessions: 9, version: 0)
         try await fixture.peer.setLimit(limit, tenant: tenant)
         try await claimUnanswered(leases, limit, .late, fixture)
         for lease in leases {
@@ -86,7 +86,7 @@ import Testing
         let fixture = try await FaultFixture.make()
         let tenant = TenantID(UUID())
         let leases = (0..<claims).map { _ in Lease.new(tenant) }
-        let limit = ConcurrencyLimit(sessions: 9, version: 0)
+        let limit = AdmissionLimit(sessions: 9, version: 0)
         try await fixture.peer.setLimit(limit, tenant: tenant)
         try await claimUnanswered(leases, limit, .late, fixture)
         #expect(try await fixture.peer.leases(of: tenant).isEmpty)
@@ -121,7 +121,7 @@ import Testing
         let tenant = TenantID(UUID())
         let epoch = NodeEpoch.new("dying")
         let leases = (0..<3).map { _ in Lease.new(tenant, holder: epoch) }
-        let limit = ConcurrencyLimit(sessions: 5, version: 0)
+        let limit = AdmissionLimit(sessions: 5, version: 0)
         for lease in leases.prefix(2) { #expect(try await fixture.store.claim(lease, limit: limit) == .claimed) }
         try await claimUnanswered([leases[2]], limit, .answerLost, fixture)
         let held = try await fixture.peer.leases(heldBy: epoch)
@@ -163,7 +163,7 @@ import Testing
         let epoch = NodeEpoch.new("dead")
         let leases = (0..<6).map { _ in Lease.new(tenant, holder: epoch) }
         for lease in leases {
-            #expect(try await fixture.peer.claim(lease, limit: ConcurrencyLimit(sessions: 6, version: 0)) == .claimed)
+            #expect(try await fixture.peer.claim(lease, limit: AdmissionLimit(sessions: 6, version: 0)) == .claimed)
         }
         fixture.faults.set { $1.isMultiple(of: 3) ? fate : .works }
         let reaped = try await withThrowingTaskGroup(of: Bool.self) { group in

@@ -9,7 +9,7 @@ import Testing
 
 /// Items that a hand has damaged, and what the others are made of.
 @Suite(.timeLimit(.minutes(1))) struct DynamoDBItemTests {
-    private let unlimited = ConcurrencyLimit(sessions: nil, version: 1)
+    private let unlimited = AdmissionLimit(sessions: nil, version: 1)
 
     private func put(_ item: DynamoDBItem, _ fixture: FaultFixture) async throws {
         #expect(try await fixture.table.write(DynamoDBWrite(.put(item))) == .done)
@@ -152,7 +152,7 @@ import Testing
         try await expectMoved("a tenant's first claim")
         #expect(try await fixture.store.claim(leases[1], limit: unlimited) == .claimed)
         try await expectMoved("a claim")
-        let newer = ConcurrencyLimit(sessions: 4, version: 2)
+        let newer = AdmissionLimit(sessions: 4, version: 2)
         #expect(try await fixture.store.claim(leases[2], limit: newer) == .claimed)
         try await expectMoved("a claim that raises the limit")
         #expect(try await fixture.store.release(leases[0], status: .new(leases[0])) == .released)

@@ -11,7 +11,7 @@ import Testing
     @Test func aThousandLeasesAreFewTransactions() async throws {
         let fixture = try await FaultFixture.make(attempts: 3)
         let (tenant, dead) = (TenantID(UUID()), NodeEpoch.new())
-        let limit = ConcurrencyLimit(sessions: nil, version: 1)
+        let limit = AdmissionLimit(sessions: nil, version: 1)
         for _ in 0..<2 {
             try await withThrowingTaskGroup { group in
                 for _ in 0..<900 {

@@ -43,7 +43,7 @@ import Testing
         one.faults.set(Self.storm(seed: 1))
         other.faults.set(Self.storm(seed: 2))
         let tenants = (0..<2).map { _ in TenantID(UUID()) }
-        let limit = ConcurrencyLimit(sessions: 4, version: 1)
+        let limit = AdmissionLimit(sessions: 4, version: 1)
         let tally = Locked(Tally())
         try await withThrowingTaskGroup { group in
             for caller in 0..<10 {
@@ -92,7 +92,7 @@ import Testing
     }
 
     private static func claim(
-        _ lease: Lease, _ limit: ConcurrencyLimit, _ store: DynamoDBConnectionStore, attempts: Int
+        _ lease: Lease, _ limit: AdmissionLimit, _ store: DynamoDBConnectionStore, attempts: Int
     ) async throws -> ClaimOutcome? {
         for _ in 0..<attempts {
             do {
@@ -117,7 +117,7 @@ import Testing
 
     @Test func claimAndReleaseAreOneRequestEach() async throws {
         let fixture = try await FaultFixture.make()
-        let limit = ConcurrencyLimit(sessions: 100, version: 1)
+        let limit = AdmissionLimit(sessions: 100, version: 1)
         let first = Lease.new(TenantID(UUID()))
         #expect(try await fixture.store.claim(first, limit: limit) == .claimed)
         #expect(fixture.faults.operations == ["TransactWriteItems", "TransactWriteItems"], "a tenant's first")
@@ -142,7 +142,7 @@ import Testing
     @Test func claimsThatWaitAreOneRequest() async throws {
         let fixture = try await FaultFixture.make()
         let tenant = TenantID(UUID())
-        let limit = ConcurrencyLimit(sessions: 60, version: 1)
+        let limit = AdmissionLimit(sessions: 60, version: 1)
         for (round, expected) in [(0, ["GetItem", "TransactWriteItems"]), (1, ["TransactWriteItems"])] {
             // The first has the lane, and 25 wait behind it.
             let gate = Locked<[CheckedContinuation<Void, Never>]>([])
@@ -170,15 +170,15 @@ import Testing
     @Test func aRefusalIsOneRequestAndARaiseTwo() async throws {
         let fixture = try await FaultFixture.make()
         let tenant = TenantID(UUID())
-        let one = ConcurrencyLimit(sessions: 1, version: 1)
+        let one = AdmissionLimit(sessions: 1, version: 1)
         #expect(try await fixture.store.claim(.new(tenant), limit: one) == .claimed)
         fixture.faults.forget()
-        #expect(try await fixture.store.claim(.new(tenant), limit: one) == .limitReached(limit: 1))
+        #expect(try await fixture.store.claim(.new(tenant), limit: one) == .full(1, tenant))
         #expect(fixture.faults.sent.count == 1)
-        let two = ConcurrencyLimit(sessions: 2, version: 2)
+        let two = AdmissionLimit(sessions: 2, version: 2)
         #expect(try await fixture.store.claim(.new(tenant), limit: two) == .claimed)
         #expect(fixture.faults.sent.count <= 3)
-        #expect(try await fixture.store.claim(.new(tenant), limit: two) == .limitReached(limit: 2))
+        #expect(try await fixture.store.claim(.new(tenant), limit: two) == .full(2, tenant))
     }
 
     // MARK: Hands
@@ -192,7 +192,7 @@ import Testing
     func theAuditPutsABrokenCounterRight(_ broken: DynamoDBItem?) async throws {
         let fixture = try await FaultFixture.make()
         let tenant = TenantID(UUID())
-        let limit = ConcurrencyLimit(sessions: 3, version: 1)
+        let limit = AdmissionLimit(sessions: 3, version: 1)
         for _ in 0..<2 { #expect(try await fixture.peer.claim(.new(tenant), limit: limit) == .claimed) }
         let key = DynamoDBItems.counterKey(tenant)
         let change = broken.map { DynamoDBWrite(.put(key.merging($0) { $1 })) } ?? DynamoDBWrite(.delete(key: key))
@@ -200,9 +200,9 @@ import Testing
         let counted = broken?["n"]?.integer ?? 0
         #expect(try await fixture.peer.repairCount(of: tenant) == Int(counted) - 2)
         #expect(try await fixture.peer.repairCount(of: tenant) == 0)
-        let newer = ConcurrencyLimit(sessions: 3, version: 2)
+        let newer = AdmissionLimit(sessions: 3, version: 2)
         #expect(try await fixture.store.claim(.new(tenant), limit: newer) == .claimed)
-        #expect(try await fixture.store.claim(.new(tenant), limit: newer) == .limitReached(limit: 3))
+        #expect(try await fixture.store.claim(.new(tenant), limit: newer) == .full(3, tenant))
         #expect(try await fixture.miscount(tenant) == 0)
     }
 }

@@ -40,8 +40,8 @@ enum StoreOperation: String, CaseIterable, Sendable {
         }
     }
 
-    static let limit = ConcurrencyLimit(sessions: 2, version: 1)
-    static let newerLimit = ConcurrencyLimit(sessions: 5, version: 2)
+    static let limit = AdmissionLimit(sessions: 2, version: 1)
+    static let newerLimit = AdmissionLimit(sessions: 5, version: 2)
     static let location = "s3://bucket/transcript.json"
 
     /// Brings the items to where the operation begins.

@@ -40,7 +40,7 @@ import Testing
             }
             if let failure = state.withLock(\.failure) { throw failure }
             // Each gets an answer that is its own.
-            return claims.map { .limitReached(limit: Int($0.lease.usedMilliseconds)) }
+            return claims.map { .full(Int($0.lease.usedMilliseconds)) }
         }
 
         var ends: [(sessions: [SessionID], after: Int)] { state.withLock(\.ends) }
@@ -67,7 +67,7 @@ import Testing
     private func claim(_ number: Int, tenant: TenantID = Sample.tenant) -> ClaimBatch.Claim {
         var lease = Sample.lease(Sample.session(number), holder: Sample.epoch(), tenant: tenant)
         lease.usedMilliseconds = Int64(number)
-        return ClaimBatch.Claim(lease: lease, limit: ConcurrencyLimit(sessions: nil, version: 1))
+        return ClaimBatch.Claim(lease: lease, limit: AdmissionLimit(sessions: nil, version: 1))
     }
 
     private func end(_ number: Int, tenant: TenantID = Sample.tenant) -> LeaseEnd {
@@ -109,9 +109,9 @@ import Testing
         let (lanes, first) = try await busyLanes(desk)
         let tasks = try await start(Array(1...60), lanes)
         desk.open()
-        #expect(try await first.value == .limitReached(limit: 0))
+        #expect(try await first.value == .full(0))
         for (number, task) in zip(1...60, tasks) {
-            #expect(try await task.value == .limitReached(limit: number), "its own answer")
+            #expect(try await task.value == .full(number), "its own answer")
         }
         let expected = [0...0, 1...25, 26...50, 51...60].map { $0.map { Sample.session($0) } }
         #expect(desk.batches == expected)
@@ -195,7 +195,7 @@ import Testing
         let failure = await #expect(throws: HansardError.self) { try await lanes.end(end(5)) }
         #expect(failure?.message == "away")
         desk.open()
-        #expect(try await lanes.claim(claim(7)) == .limitReached(limit: 7))
+        #expect(try await lanes.claim(claim(7)) == .full(7))
         #expect(try await lanes.end(end(5)) == answer(5))
     }
 
@@ -203,7 +203,7 @@ import Testing
         let desk = Desk(free: [Sample.otherTenant])
         let (lanes, first) = try await busyLanes(desk)
         let waiting = try await start([1], lanes)
-        #expect(try await lanes.claim(claim(2, tenant: Sample.otherTenant)) == .limitReached(limit: 2))
+        #expect(try await lanes.claim(claim(2, tenant: Sample.otherTenant)) == .full(2))
         #expect(try await lanes.end(end(3, tenant: Sample.otherTenant)) == answer(3))
         #expect(desk.batches.count == 2, "the first tenant still has its turn")
         desk.open()
@@ -225,6 +225,6 @@ import Testing
         desk.open()
         for task in [first, other] + waiting { _ = try await task.value }
         #expect(desk.batches.allSatisfy { $0.count <= ClaimBatch.limit })
-        #expect(try await lanes.claim(claim(0)) == .limitReached(limit: 0), "once there is room")
+        #expect(try await lanes.claim(claim(0)) == .full(0), "once there is room")
     }
 }
