@@ -132,7 +132,8 @@ public protocol GrantStore: Sendable {
     /// takes nothing back.
     func grow(_ request: GrantRequest) async throws -> GrantAnswer
 
-    /// Takes so much from a grant and gives it back to the quota. Never answers `.exhausted`.
+    /// Takes so much from a grant and gives it back to the quota. A limit of higher version counts as it does in
+    /// `grow`. Never answers `.exhausted`.
     func giveBack(_ request: GrantRequest) async throws -> GrantAnswer
 
     /// The use of an owner's quota; nil if nothing was granted in the period, nor a limit stated.

@@ -41,7 +41,11 @@ struct SlotClaim: Sendable {
         }
         statedLimits.stated(limits.tenant.version, of: .tenant(lease.tenant))
         if let key = limits.key { statedLimits.stated(key.version, of: .key(lease.key)) }
-        if case .limitReached(let limit) = outcome, limit.kind == .concurrentSessions { suspects.add(limit.owner) }
+        if case .limitReached(let limit) = outcome, limit.kind == .concurrentSessions {
+            suspects.add(limit.owner)
+            // What holds a key's slots and is nobody's is found among its tenant's leases.
+            suspects.add(.tenant(lease.tenant))
+        }
         return ClaimDecision(outcome: outcome, mayHoldSlot: outcome != .claimed && afterLostAnswer)
     }
 

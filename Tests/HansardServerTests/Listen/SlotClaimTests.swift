@@ -33,6 +33,25 @@ import Testing
         #expect(suspects.take().isEmpty)
     }
 
+    @Test func aKeysLimitMakesTheKeySuspect() async {
+        let limits = ClaimLimits(
+            tenant: AdmissionLimit(sessions: nil, version: 1), key: AdmissionLimit(sessions: 1, version: 1))
+        #expect(await claim.decide(lease, limits: limits).outcome == .claimed)
+        let reached = LimitReached(owner: .key(lease.key), kind: .concurrentSessions, limit: 1)
+        #expect(await claim.decide(other, limits: limits).outcome == .limitReached(reached))
+        #expect(suspects.take() == [.tenant(Sample.tenant), .key(lease.key)])
+        // A busy minute makes nobody's counter suspect.
+        var minute = limits
+        minute.key = AdmissionLimit(sessions: 9, newPerMinute: 1, version: 2)
+        var late = other
+        late.claimedAt = lease.claimedAt
+        guard case .limitReached(let begun)? = await claim.decide(late, limits: minute).outcome else {
+            Issue.record("it is not refused")
+            return
+        }
+        #expect(begun.kind == .newSessionsPerMinute && suspects.take().isEmpty)
+    }
+
     /// The question whose answer was lost may arrive after the one that was refused, when there is room again.
     @Test func aRefusalAfterALostAnswerMayStillHoldASlot() async {
         _ = await claim.decide(other, limits: one)

@@ -38,6 +38,23 @@ import Testing
         #expect(limits.due(in: snapshot(4, [tenant(seen, 1, version: 9)])).isEmpty)
     }
 
+    @Test func limitsOfKeysAreStatedToo() {
+        let limits = StatedLimits()
+        var (digest, key) = Sample.apiKey(1)
+        limits.stated(1, of: .key(key.id))
+        key.quotas = QuotaLimits(maxConcurrentSessions: 3, maxNewSessionsPerMinute: 2, version: 2)
+        func snapshot(_ sequence: Int64) -> AccessSnapshot {
+            AccessSnapshot(sequence: sequence, tenants: [], keys: [(digest, key)])
+        }
+        #expect(limits.due(in: snapshot(1)).map(\.owner) == [.key(key.id)])
+        #expect(limits.due(in: snapshot(1)).map(\.limit) == [AdmissionLimit(sessions: 3, newPerMinute: 2, version: 2)])
+        limits.stated(2, of: .key(key.id))
+        #expect(limits.due(in: snapshot(2)).isEmpty)
+        // Taken away, they are stated as well: the store would refuse by the old ones.
+        key.quotas = QuotaLimits(version: 3)
+        #expect(limits.due(in: snapshot(3)).map(\.limit) == [AdmissionLimit(sessions: nil, version: 3)])
+    }
+
     @Test func manyAreStatedOverSeveralLooks() {
         let limits = StatedLimits()
         let ids = (0..<(2 * StatedLimits.perLook + 1)).map { _ in TenantID(UUID()) }

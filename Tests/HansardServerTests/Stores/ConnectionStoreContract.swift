@@ -8,9 +8,9 @@ import Testing
 
 /// A store under test: two clients of the same data, and what the protocol itself does not offer.
 struct ConnectionStoreSubject: Sendable {
-    var store: any ConnectionStore
+    var store: any ConnectionStore & GrantStore
     /// Another node's.
-    var peer: any ConnectionStore
+    var peer: any ConnectionStore & GrantStore
     /// Makes an owner's counter wrong by so much.
     var breakCounter: @Sendable (QuotaOwner, Int) async throws -> Void
     /// Gives the store's connections back.

@@ -33,9 +33,10 @@ extension DynamoDBConnectionStore: GrantStore {
         // The grant first: what is granted is then counted in the quota that is read.
         let grant = try await table.get(DynamoDBItems.grantKey(request.owner, request.period, request.holder))
         let quota = try await table.get(DynamoDBItems.quotaKey(request.owner, request.period))
-        let answer = change.read(quota: quota, grant: grant)
-        if case .exhausted(let use) = answer, use.limit.version > QuotaUse(item: quota ?? [:]).limit.version {
-            try await state(use.limit, owner: request.owner, period: request.period)
+        guard let answer = change.read(quota: quota, grant: grant) else { return nil }
+        // Its limit counts, though it had nothing to be stated with.
+        if request.limit.version > QuotaUse(item: quota ?? [:]).limit.version {
+            try await state(request.limit, owner: request.owner, period: request.period)
         }
         return answer
     }
@@ -81,8 +82,10 @@ extension DynamoDBConnectionStore: GrantStore {
         try await HansardError.mapping(subject) {
             let key = DynamoDBItems.grantKey(grant.owner, grant.period, grant.holder)
             var retry = ConflictRetry(surroundings)
+            var read: DynamoDBItem?
             while true {
-                guard let item = try await table.get(key), let sequence = item["seq"] else { return false }
+                if read == nil { read = try await table.get(key) }
+                guard let item = read, let sequence = item["seq"] else { return false }
                 let granted = item["granted_ms"]?.integer ?? 0
                 // It keeps its key, out of the index, so that nothing that was delayed can make it anew.
                 let grave = key.merging([
@@ -97,6 +100,8 @@ extension DynamoDBConnectionStore: GrantStore {
                 for case .other(let code) in reasons {
                     throw HansardError(.internal, "DynamoDB refuses to retire a grant: \(code)")
                 }
+                // Another has changed it.
+                if case .condition? = reasons.last { read = nil }
                 try await retry.pause()
             }
         }

@@ -75,7 +75,8 @@ struct GrantChange {
     mutating func read(quota: DynamoDBItem?, grant: DynamoDBItem?) -> GrantAnswer? {
         mustRead = false
         learn(quota)
-        let use = QuotaUse(item: quota ?? [:])
+        var use = QuotaUse(item: quota ?? [:])
+        if isOutdated { use.limit = request.limit }
         let sequence = grant?["seq"]?.integer
         if grant != nil && sequence == nil || grant == nil && request.sequence > 1 { return .retired }
         guard request.sequence == (sequence ?? 0) + 1 else {
@@ -86,7 +87,7 @@ struct GrantChange {
                 use)
         }
         guard isGrowth, amount <= 0 else { return nil }
-        return .exhausted(isOutdated ? QuotaUse(granted: use.granted, limit: request.limit) : use)
+        return .exhausted(use)
     }
 
     // MARK: The transaction

@@ -15,6 +15,7 @@ import Testing
         /// The least room for new leases, and the limits that it was for, since the batch began.
         var leastRoom = Int64.max
         var limits: Set<Int64> = []
+        var minuteLimits: Set<Int> = []
         var mostHeld: Int64 = 0
     }
 
@@ -64,7 +65,9 @@ import Testing
 
     /// A version is of one limit.
     private static func limit(_ version: Int64) -> AdmissionLimit {
-        AdmissionLimit(sessions: Int(version * 5 + 2) % 7, version: version)
+        AdmissionLimit(
+            sessions: Int(version * 5 + 2) % 7, newPerMinute: version % 3 == 0 ? nil : 1 + Int(version % 4),
+            version: version)
     }
 
     private func begin(_ world: inout World) {
@@ -80,7 +83,12 @@ import Testing
                 let limit = Self.limit(max(0, world.version + Int64.random(in: -1...0, using: &world.random)))
                 let number = Int.random(in: 0..<200, using: &world.random)
                 let claimer = UInt8.random(in: 1...250, using: &world.random)
-                claims.append(.number(number, claimer: claimer, limit: limit.sessions, version: limit.version))
+                var claim = ClaimBatch.Claim.number(
+                    number, claimer: claimer, limit: limit.sessions, version: limit.version)
+                claim.limits.tenant = limit
+                // Every session in a minute with few others.
+                claim.lease.claimedAt = moment(60 * (number / 5))
+                claims.append(claim)
             }
         }
         var sessions: Set<SessionID> = []
@@ -137,6 +145,14 @@ import Testing
     private func check(_ before: CounterTable, _ after: CounterTable) {
         guard after.held > before.held else { return }
         #expect(after.held <= after.limit ?? .max, "\(after.held) of \(after.limit ?? -1)")
+        for (minute, begun) in after.begun where begun > before.begun[minute] ?? 0 {
+            #expect(begun <= after.limitOfMinutes ?? .max)
+        }
+        #expect(
+            after.limitOfMinutes == nil
+                || after.placed.count - before.placed.count
+                    == after.begun.values.reduce(0, +) - before.begun.values.reduce(0, +)
+        )
     }
 
     private func observe(_ world: inout World) {
@@ -144,6 +160,7 @@ import Testing
             let limit = world.table.limit ?? .max
             world.runners[index].leastRoom = min(world.runners[index].leastRoom, limit - world.table.held)
             world.runners[index].limits.insert(limit)
+            if let limit = world.table.limitOfMinutes { world.runners[index].minuteLimits.insert(Int(limit)) }
             world.runners[index].mostHeld = max(world.runners[index].mostHeld, world.table.held)
         }
     }
@@ -163,6 +180,16 @@ import Testing
             case .superseded: #expect(present != nil && present?["nonce"] != nonce)
             case .limitReached(let reached):
                 let limit = reached.limit
+                if reached.kind == .newSessionsPerMinute {
+                    #expect(present?["nonce"] != nonce || world.lateClaims.contains(nonce))
+                    #expect(runner.minuteLimits.contains(limit) || newest?.newPerMinute == limit)
+                    let others = runner.claims.count {
+                        ClaimMinute(of: $0.lease) == ClaimMinute(of: claim.lease)
+                    }
+                    let begun = world.table.begun(claim.lease) ?? 0
+                    #expect(begun + Int64(others) > limit, "\(begun) and \(others) of \(limit)")
+                    continue
+                }
                 // One that arrives after its refusal is found by the audit.
                 #expect(
                     present?["nonce"] != nonce || world.lateClaims.contains(nonce), "a slot that is held is not refused"

@@ -11,11 +11,26 @@ struct CounterTable {
     private(set) var placed: Set<AttributeValue> = []
 
     static let tenant = Sample.tenant
+    static let key = Sample.key
     static let counterKey = DynamoDBItems.counterKey(tenant)
 
     var counter: DynamoDBItem? { items[Self.counterKey] }
+    var keyCounter: DynamoDBItem? { items[DynamoDBItems.counterKey(.key(Self.key))] }
+
+    /// Sessions that began in the minute of the lease.
+    func begun(_ lease: Lease, _ owner: QuotaOwner = .tenant(tenant)) -> Int64? {
+        items[DynamoDBItems.minuteKey(owner, ClaimMinute(of: lease))]?["n"]?.integer
+    }
     var held: Int64 { counter?["n"]?.integer ?? 0 }
     var limit: Int64? { counter?["lim"]?.integer }
+    var limitOfMinutes: Int64? { counter?["lim_minute"]?.integer }
+    /// Sessions that began in each minute, by the item's sort key.
+    var begun: [AttributeValue: Int] {
+        items.values.reduce(into: [:]) { begun, item in
+            guard let minute = item["sk"], minute.string?.hasPrefix("R#") == true else { return }
+            begun[minute] = Int(item["n"]?.integer ?? 0)
+        }
+    }
     var leases: [DynamoDBItem] { items.values.filter { $0["nonce"] != nil } }
 
     func lease(_ session: SessionID) -> DynamoDBItem? { items[DynamoDBItems.leaseKey(Self.tenant, session)] }
@@ -32,15 +47,16 @@ struct CounterTable {
         items[Self.counterKey] = add(-1, to: counter ?? Self.counterKey)
     }
 
-    mutating func setLimit(_ limit: AdmissionLimit) {
-        guard (counter?["version"]?.integer ?? .min) < limit.version else { return }
-        var item = counter ?? Self.counterKey
+    mutating func setLimit(_ limit: AdmissionLimit, _ owner: QuotaOwner = .tenant(tenant)) {
+        let key = DynamoDBItems.counterKey(owner)
+        guard (items[key]?["version"]?.integer ?? .min) < limit.version else { return }
+        var item = items[key] ?? key
         item["lim"] = .number(DynamoDBItems.number(limit))
         item["lim_minute"] = limit.newPerMinute.map { .number($0) }
         item["version"] = .number(limit.version)
         item["n"] = item["n"] ?? 0
         item["changes"] = item["changes"] ?? 0
-        items[Self.counterKey] = item
+        items[key] = item
     }
 
     /// - Returns: why nothing was done, one reason for each write; nil if all was done.
@@ -57,7 +73,10 @@ struct CounterTable {
                 if let nonce = item["nonce"] { placed.insert(nonce) }
             case .update(let key, let update):
                 var item = items[key] ?? key
-                switch update.text {
+                item["tenant"] = update.values["tenant"] ?? item["tenant"]
+                switch update.text.replacing(", tenant = :tenant", with: "").replacing(
+                    "SET tenant = :tenant ", with: "")
+                {
                 case "SET lim = :lim, version = :v REMOVE lim_minute ADD n :k, changes :one",
                     "SET lim = :lim, version = :v, lim_minute = :minute ADD n :k, changes :one":
                     item["lim"] = update.values["lim"]
@@ -150,10 +169,10 @@ struct BatchRun {
         switch turn {
         case .readCounter(let owner):
             turns.append("read")
-            batch.read(table.counter, of: owner)
+            batch.read(table.items[DynamoDBItems.counterKey(owner)], of: owner)
         case .setLimit(let limit, let owner):
             turns.append("limit \(limit.sessions.map(String.init) ?? "none")")
-            table.setLimit(limit)
+            table.setLimit(limit, owner)
             batch.limitWasSet(owner)
         case .pause: turns.append("pause")
         case .done: return false
