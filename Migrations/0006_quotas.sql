@@ -77,15 +77,11 @@ BEGIN
 END
 $$;
 
--- Counts one more lease and, if they are limited, one more new session. Minutes that are over go, a few at a time; rows
--- that another transaction is at are left to it.
-CREATE FUNCTION count_claim(counted slots, at_minute timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+-- Counts one more new session. Minutes that are over go, a few at a time; rows that another transaction is at are left to
+-- it.
+CREATE FUNCTION count_new_session(whose text, at_minute timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE slots SET held = held + 1 WHERE owner = counted.owner;
-    IF counted.max_new_per_minute IS NULL THEN
-        RETURN;
-    END IF;
-    INSERT INTO new_sessions (owner, minute, begun) VALUES (counted.owner, at_minute, 1)
+    INSERT INTO new_sessions (owner, minute, begun) VALUES (whose, at_minute, 1)
     ON CONFLICT (owner, minute) DO UPDATE SET begun = new_sessions.begun + 1;
     DELETE FROM new_sessions WHERE (owner, minute) IN (
         SELECT owner, minute FROM new_sessions WHERE expires_at < now()
@@ -94,6 +90,8 @@ BEGIN
 END
 $$;
 
+-- Functions are called from here only where there is something for them to do: each call costs.
+--
 -- 'claimed', 'superseded', or whose limit is reached, 'tenant' or 'key', and which.
 CREATE FUNCTION claim_lease(claim leases, tenant_limit admission_limit, key_limit admission_limit)
 RETURNS TABLE (outcome text, limit_kind text, limit_that_counted bigint) LANGUAGE plpgsql AS $$
@@ -118,7 +116,9 @@ BEGIN
         outcome := 'superseded';
     ELSE
         refusing := of_tenant;
-        limit_kind := reached_limit(of_tenant, at_minute);
+        IF of_tenant.held >= of_tenant.max_leases OR of_tenant.max_new_per_minute IS NOT NULL THEN
+            limit_kind := reached_limit(of_tenant, at_minute);
+        END IF;
         IF limit_kind IS NULL AND claim.counts_key THEN
             refusing := of_key;
             limit_kind := reached_limit(of_key, at_minute);
@@ -130,23 +130,19 @@ BEGIN
         ELSE
             outcome := 'claimed';
             INSERT INTO leases SELECT (claim).*;
-            PERFORM count_claim(of_tenant, at_minute);
+            UPDATE slots SET held = held + 1 WHERE owner = of_tenant.owner;
+            IF of_tenant.max_new_per_minute IS NOT NULL THEN
+                PERFORM count_new_session(of_tenant.owner, at_minute);
+            END IF;
             IF claim.counts_key THEN
-                PERFORM count_claim(of_key, at_minute);
+                UPDATE slots SET held = held + 1 WHERE owner = of_key.owner;
+                IF of_key.max_new_per_minute IS NOT NULL THEN
+                    PERFORM count_new_session(of_key.owner, at_minute);
+                END IF;
             END IF;
         END IF;
     END IF;
     RETURN NEXT;
-END
-$$;
-
--- One lease fewer for those that counted it; the tenant's row is locked.
-CREATE FUNCTION uncount_lease(gone leases) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE slots SET held = held - 1 WHERE owner = 'T#' || gone.tenant_id;
-    IF gone.counts_key THEN
-        UPDATE slots SET held = held - 1 WHERE owner = 'K#' || gone.key_id;
-    END IF;
 END
 $$;
 
@@ -160,7 +156,10 @@ BEGIN
     SELECT * INTO present FROM leases WHERE tenant_id = tenant AND session_id = session;
     IF present.nonce = claim_nonce THEN
         DELETE FROM leases WHERE tenant_id = tenant AND session_id = session;
-        PERFORM uncount_lease(present);
+        UPDATE slots SET held = held - 1 WHERE owner = 'T#' || tenant;
+        IF present.counts_key THEN
+            UPDATE slots SET held = held - 1 WHERE owner = 'K#' || present.key_id;
+        END IF;
         PERFORM bury_lease(tenant, session);
         PERFORM store_status(status, true);
         RETURN true;
@@ -190,7 +189,10 @@ BEGIN
     END IF;
     INSERT INTO reaped_sessions (session_id, nonce) VALUES (session, dead.nonce)
     ON CONFLICT (session_id) DO UPDATE SET nonce = excluded.nonce, reaped_at = excluded.reaped_at;
-    PERFORM uncount_lease(dead);
+    UPDATE slots SET held = held - 1 WHERE owner = 'T#' || tenant;
+    IF dead.counts_key THEN
+        UPDATE slots SET held = held - 1 WHERE owner = 'K#' || dead.key_id;
+    END IF;
     PERFORM bury_lease(tenant, session);
     PERFORM store_status(status, true);
     RETURN true;
