@@ -54,8 +54,8 @@ struct AdminServices: Sendable {
     }
 
     /// What a tenant uses now.
-    func use(_ tenant: TenantID, _ now: Date) async throws -> QuotaUse {
-        QuotaUse(sessions: try await connections.leases(of: tenant).count)
+    func use(_ tenant: TenantID, _ now: Date) async throws -> LiveUse {
+        LiveUse(sessions: try await connections.leases(of: tenant).count)
     }
 }
 

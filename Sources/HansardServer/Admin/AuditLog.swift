@@ -11,7 +11,7 @@ protocol AuditLog: Sendable {
     func append(_ entry: AuditEntry, commanding command: NodeCommand, of tenant: TenantID?) async throws
 }
 
-/// The audit log in Postgres (`Migrations/0006_admin.sql`).
+/// The audit log in Postgres (`Migrations/0007_admin.sql`).
 struct PostgresAuditLog: AuditLog {
     let pool: ConnectionPool
 

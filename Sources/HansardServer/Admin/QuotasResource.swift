@@ -74,7 +74,7 @@ struct QuotasResource: Sendable {
 }
 
 /// What a tenant uses of its limits at a moment.
-struct QuotaUse: Sendable {
+struct LiveUse: Sendable {
     var sessions: Int
     /// Audio given out to nodes for this month, in milliseconds: what was used, and what nodes hold for the next seconds.
     var monthMilliseconds: Int64?
