@@ -90,7 +90,8 @@ public struct GrantRequest: Sendable, Equatable {
     /// One more than the sequence of the grant that it changes, 1 for one that is not there yet: so that it happens
     /// once, however often it arrives.
     public var sequence: Int64
-    /// Milliseconds, above 0: of a growth the most that is wanted, of a return exactly so many.
+    /// Milliseconds: of a growth the most that is wanted, above 0; of a return exactly so many, 0 or more. A return of
+    /// nothing uses its number up, so that nothing of that number that was delayed is done any more.
     public var milliseconds: Int64
     /// The limit as the holder knows it.
     public var limit: MinuteLimit

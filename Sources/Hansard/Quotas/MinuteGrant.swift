@@ -69,6 +69,8 @@ public struct MinuteGrant: Sendable {
     private struct Pending {
         var isGrowth: Bool
         var request: GrantRequest
+        /// Whether an attempt of it may still arrive at the store.
+        var hasFailed = false
         /// false while it waits to be sent again.
         var isUnderWay = true
         var retryAt: ContinuousClock.Instant?
@@ -83,6 +85,8 @@ public struct MinuteGrant: Sendable {
     /// When the quota, of which nothing was left, may be asked again; nil if there was something.
     private var pollAt: ContinuousClock.Instant?
     private var isWanted = false
+    /// A growth was refused, of which an earlier attempt may still arrive and be done: its number must be used up.
+    private var isUncertain = false
     private var isStopping = false
     private var isRetired = false
     private var pace: GrantPace
@@ -136,7 +140,8 @@ public struct MinuteGrant: Sendable {
 
     /// Whether it has been stopped and everything has been given back.
     public var isSettled: Bool {
-        isRetired || isStopping && pending == nil && (available == 0 || available < 0 && pollAt != nil)
+        isRetired
+            || isStopping && pending == nil && !isUncertain && (available == 0 || available < 0 && pollAt != nil)
     }
 
     // MARK: Sessions
@@ -202,7 +207,7 @@ public struct MinuteGrant: Sendable {
 
     /// The store has answered the request that is under way.
     public mutating func answered(_ answer: GrantAnswer, now: ContinuousClock.Instant) -> [Action] {
-        guard pending != nil else { return [] }
+        guard let request = pending else { return [] }
         pending = nil
         unavailableSince = nil
         retryPause = Self.firstRetryPause
@@ -217,9 +222,12 @@ public struct MinuteGrant: Sendable {
             }
             held = grant.milliseconds
             sequence = grant.sequence
+            isUncertain = false
             learn(use, now)
             mark = max(0, available)
-        case .exhausted(let use): learn(use, now)
+        case .exhausted(let use):
+            if request.hasFailed { isUncertain = true }
+            learn(use, now)
         case .retired: isRetired = true
         }
         return decide(now)
@@ -236,6 +244,7 @@ public struct MinuteGrant: Sendable {
     public mutating func failed(now: ContinuousClock.Instant) -> [Action] {
         guard pending != nil else { return [] }
         unavailableSince = unavailableSince ?? now
+        pending?.hasFailed = true
         pending?.isUnderWay = false
         pending?.retryAt = now + retryPause
         retryPause = min(retryPause * 2, Self.longestRetryPause)
@@ -283,7 +292,8 @@ public struct MinuteGrant: Sendable {
         }
         if needsMore(now), pollAt.map({ $0 <= now }) ?? true { return begin(isGrowth: true, chunk(now)) }
         let surplus = isStopping ? available : surplus(now)
-        return surplus > 0 ? begin(isGrowth: false, surplus) : nil
+        let usesUpNumber = isUncertain && (isStopping || isIdle(now))
+        return surplus > 0 || usesUpNumber ? begin(isGrowth: false, max(0, surplus)) : nil
     }
 
     private func needsMore(_ now: ContinuousClock.Instant) -> Bool {

@@ -97,6 +97,12 @@ import Testing
             #expect(answer == held(3_000, 1, of: 10_000, ten, by: other))
             #expect(try await store.giveBack(request(3, 7_000, ten)) == held(0, 3, of: 3_000, ten))
             #expect(try await store.grow(request(4, 100, ten)) == held(100, 4, of: 3_100, ten))
+            // Of nothing, to use the number up: a growth of that number that comes later is not done.
+            #expect(try await store.giveBack(request(5, 0, ten)) == held(100, 5, of: 3_100, ten))
+            #expect(try await store.grow(request(5, 100, ten)) == held(100, 5, of: 3_100, ten))
+            let fresh = NodeEpoch.new("c")
+            #expect(try await store.giveBack(request(1, 0, ten, by: fresh)) == held(0, 1, of: 3_100, ten, by: fresh))
+            #expect(try await store.grow(request(1, 9, ten, by: fresh)) == held(0, 1, of: 3_100, ten, by: fresh))
         }
     }
 

@@ -7,6 +7,8 @@ import Testing
     private struct Node {
         var grant: MinuteGrant
         var underWay: MinuteGrant.Action?
+        /// Its sessions say nothing for a while.
+        var isQuiet = false
     }
 
     private struct World {
@@ -23,6 +25,7 @@ import Testing
         var late: [MinuteGrant.Action] = []
         var dead: [(epoch: NodeEpoch, used: Int64)] = []
         var started = 0
+        var returns = 0
 
         init(seed: UInt64) {
             random = SeededGenerator(seed: seed)
@@ -45,6 +48,7 @@ import Testing
                 if case .warn = action { continue }
                 #expect(nodes[index].underWay == nil, "one at a time")
                 nodes[index].underWay = action
+                if case .giveBack = action { returns += 1 }
             }
         }
 
@@ -56,12 +60,13 @@ import Testing
         var world = World(seed: seed)
         var lost = 0
         for _ in 0..<4_000 {
-            world.now += .milliseconds(world.number(1..<400))
+            let isLong = world.number(0..<40) == 0
+            world.now += .milliseconds(world.number(isLong ? 10_000..<40_000 : 1..<400))
             let index = world.number(0..<world.nodes.count)
             step(&world, index, &lost)
             check(world)
         }
-        #expect(world.taken > 50_000 && lost > 20, "something happened")
+        #expect(world.taken > 20_000 && lost > 20 && world.returns > 0, "something happened")
         settle(&world)
         let use = world.ledger.use(World.owner, World.period)
         #expect(use?.granted == world.taken, "everything unspent is back")
@@ -89,6 +94,8 @@ import Testing
         case 6: world.run(world.nodes[index].grant.limitChanged(world.limit, now: now), index)
         case 7..<15: world.run(world.nodes[index].grant.looked(now: now), index)
         case 15..<27: answer(&world, index, &lost)
+        case 27: world.nodes[index].isQuiet.toggle()
+        case 28... where world.nodes[index].isQuiet: break
         default:
             let wanted = Int64(world.number(0..<600))
             let before = world.nodes[index].grant.available

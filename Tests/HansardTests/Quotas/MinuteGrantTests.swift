@@ -342,6 +342,29 @@ import Testing
         bench.expectDone([])
     }
 
+    /// The first attempt is done after the second was refused: without its number being used up, it would hold for good
+    /// what nobody knows of.
+    @Test func aGrowthThatWasRefusedAndMayStillArriveIsWaitedFor() {
+        for isInTime in [true, false] {
+            var bench = Bench(Self.limit(5_000))
+            bench.elsewhere(5_000)
+            bench.isAnswered = false
+            bench.join()
+            let late = bench.underWay
+            _ = bench.grant.failed(now: bench.now)
+            bench.isAnswered = true
+            bench.look(after: .seconds(1))
+            #expect(bench.grant.supply == .exhausted)
+            bench.elsewhere(-5_000, sequence: 2)
+            _ = bench.done()
+            if isInTime, let late { _ = bench.ledger.answer(late) }
+            bench.run(bench.grant.stop(now: bench.now))
+            bench.expectDone(isInTime ? ["give 0", "give 5000"] : ["give 0"])
+            if let late { _ = bench.ledger.answer(late) }
+            #expect(bench.grant.isSettled && bench.ledger.use(Self.owner, Self.period)?.granted == 0)
+        }
+    }
+
     @Test func aStoppedGrantWaitsForWhatIsUnderWay() {
         var bench = Bench(Self.limit(600_000))
         bench.isAnswered = false
