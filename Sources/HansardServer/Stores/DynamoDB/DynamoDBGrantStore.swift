@@ -83,7 +83,7 @@ extension DynamoDBConnectionStore: GrantStore {
             let key = DynamoDBItems.grantKey(grant.owner, grant.period, grant.holder)
             var retry = ConflictRetry(surroundings)
             var read: DynamoDBItem?
-            while true {
+            for _ in 0..<Self.changeTurnLimit {
                 if read == nil { read = try await table.get(key) }
                 guard let item = read, let sequence = item["seq"] else { return false }
                 let granted = item["granted_ms"]?.integer ?? 0
@@ -100,10 +100,14 @@ extension DynamoDBConnectionStore: GrantStore {
                 for case .other(let code) in reasons {
                     throw HansardError(.internal, "DynamoDB refuses to retire a grant: \(code)")
                 }
-                // Another has changed it.
-                if case .condition? = reasons.last { read = nil }
-                try await retry.pause()
+                if case .condition? = reasons.last {
+                    // Another has changed it, and most likely retired it.
+                    read = nil
+                } else {
+                    try await retry.pause()
+                }
             }
+            throw HansardError.contention("the grant changes too fast")
         }
     }
 }
