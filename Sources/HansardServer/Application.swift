@@ -96,6 +96,7 @@ public final class Application: Sendable {
             Task { await parts.audit.run() },
             Task { await parts.keepStatingLimits() },
             Task { await parts.erasure.run() },
+            Task { await parts.services.minutes.run() },
             Task { await parts.services.settlement.work() },
         ]
         logger.notice(

@@ -54,14 +54,14 @@ struct Parts: Sendable {
         }
     }
 
-    typealias Stores = (connections: any ConnectionStore, transcripts: any TranscriptStore)
+    typealias Stores = (connections: any ConnectionStore & GrantStore, transcripts: any TranscriptStore)
 
     /// The stores that settings choose, and how they are stopped.
     static func makeStores(
         _ settings: Settings, _ aws: AWSStores?, _ pool: ConnectionPool, _ unreadable: UnreadableItems,
         _ logger: Logger
     ) throws -> (Stores, stop: @Sendable () async -> Void) {
-        var connections: any ConnectionStore = PostgresConnectionStore(pool: pool)
+        var connections: any ConnectionStore & GrantStore = PostgresConnectionStore(pool: pool)
         if let aws, settings.connections == .dynamodb {
             var store = try aws.connections(settings)
             store.unreadable = { unreadable.found($0, $1) }
@@ -93,20 +93,7 @@ struct Parts: Sendable {
         let settlement = Settlement(
             transcripts: transcripts, connections: connections, usage: PostgresUsageStore(pool: pool), spool: spool,
             health: health, metrics: metrics, logger: logger, limits: limits)
-        var sessionLimits = Session.Limits()
-        sessionLimits.idle = settings.idleTimeout
-        let services = ListenServices(
-            authenticator: Authenticator(directory: access, secrets: settings.secrets.map { Array($0.revealed.utf8) }),
-            access: access,
-            engines: engines, connections: connections, settlement: settlement, spool: spool, metrics: metrics,
-            limits: RecentLimits(), sessions: LiveSessions(),
-            node: NodeIdentity(
-                epoch: NodeEpoch(node: settings.node, epoch: UUID()),
-                address: settings.effectiveAdvertisedAddress, region: settings.region,
-                version: Application.version),
-            sessionLimits: sessionLimits, storeHealth: health,
-            onLeaseLost: settings.onLeaseLost, logger: logger,
-            randomBytes: { SecureRandom.bytes(count: $0) })
+        let services = makeServices(settings, metrics, logger, engines, access, connections, settlement, spool, health)
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
         let reaper = LeaseReaper(
             connections: connections, transcripts: transcripts, metrics: metrics, logger: logger)
@@ -124,6 +111,7 @@ struct Parts: Sendable {
         }
         try await life.begin()
         try epochFile.write(services.node.epoch)
+        try services.minutes.begin()
         let listener = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger).follow(
             access, pool.url)
         let admin = AdminServices(
@@ -140,8 +128,31 @@ struct Parts: Sendable {
             openAPI: document,
             stop: {
                 listener.stop()
+                await services.minutes.stop(within: NodeMinutes.stopWait)
                 await stop()
             })
+    }
+
+    private static func makeServices(
+        _ settings: Settings, _ metrics: Metrics, _ logger: Logger, _ engines: EngineRegistry,
+        _ access: AccessDirectory,
+        _ connections: any ConnectionStore & GrantStore, _ settlement: Settlement, _ spool: Spool,
+        _ health: StoreHealth
+    ) -> ListenServices {
+        var sessionLimits = Session.Limits()
+        sessionLimits.idle = settings.idleTimeout
+        let node = NodeIdentity(
+            epoch: NodeEpoch(node: settings.node, epoch: UUID()), address: settings.effectiveAdvertisedAddress,
+            region: settings.region, version: Application.version)
+        let minutes = NodeMinutes(
+            store: connections, holder: node.epoch,
+            marks: SpendMarks(stateDirectory: URL(filePath: settings.stateDirectory)), access: access, logger: logger)
+        return ListenServices(
+            authenticator: Authenticator(directory: access, secrets: settings.secrets.map { Array($0.revealed.utf8) }),
+            access: access, engines: engines, connections: connections, settlement: settlement, spool: spool,
+            metrics: metrics, minutes: minutes, limits: RecentLimits(), sessions: LiveSessions(), node: node,
+            sessionLimits: sessionLimits, storeHealth: health, onLeaseLost: settings.onLeaseLost, logger: logger,
+            randomBytes: { SecureRandom.bytes(count: $0) })
     }
 
     private static func makeAudit(_ services: ListenServices, _ reaper: LeaseReaper) -> StoreAudit {

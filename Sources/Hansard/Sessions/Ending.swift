@@ -48,6 +48,12 @@ public struct Ending: Sendable, Equatable {
     public static func limit(_ limit: LimitReached) -> Ending {
         Ending(code: 1008, reason: limit.reason, state: .terminated)
     }
+    /// The minutes of the month, the tenant's or the key's, are used up.
+    public static let minutesExhausted = Ending(code: 1008, reason: "monthly minutes exhausted", state: .terminated)
+    /// The session has had as much audio as one may.
+    public static func secondsPerSession(_ limit: Int) -> Ending {
+        Ending(code: 1008, reason: "quota: \(limit) seconds per session", state: .terminated)
+    }
     /// The connection store cannot be asked.
     public static let storeAway = Ending(code: 1013, reason: "try again later", state: .interrupted)
     /// The node shuts down and its drain deadline has come.

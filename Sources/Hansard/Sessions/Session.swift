@@ -101,6 +101,7 @@ public struct Session: ~Copyable, Sendable {
         let rawValue: Int
         static let engine = Pauses(rawValue: 1)
         static let finalizes = Pauses(rawValue: 2)
+        static let minutes = Pauses(rawValue: 4)
     }
 
     /// A session whose slot is being claimed.
@@ -195,6 +196,18 @@ public struct Session: ~Copyable, Sendable {
         if outcome == .backpressure, phase == .live { pauses.insert(.engine) }
     }
 
+    /// Audio waits for more of a quota of minutes, or does not wait any more. How long is the owner's to decide.
+    public mutating func awaitsMinutes(_ isWaiting: Bool) {
+        guard phase == .live else { return }
+        if isWaiting { pauses.insert(.minutes) } else { resume(.minutes) }
+    }
+
+    /// Audio waits for more of a quota of minutes.
+    public var isAwaitingMinutes: Bool { phase == .live && pauses.contains(.minutes) }
+
+    /// Says what became of a quota, to clients that wanted to know.
+    public func quotaSaid(_ message: SessionMessage) -> [Action] { phase == .live ? [.send(message)] : [] }
+
     /// A text message came from the client.
     public mutating func received(_ message: ClientMessage, now: ContinuousClock.Instant) -> [Action] {
         guard phase == .live else { return [] }
@@ -247,6 +260,9 @@ public struct Session: ~Copyable, Sendable {
     /// Time has passed. Called about once a second.
     public mutating func ticked(now: ContinuousClock.Instant) -> [Action] {
         switch phase {
+        case .live where pauses == .minutes:
+            lastHeard = now
+            return []
         case .live where !pauses.isEmpty:
             lastHeard = now
             let since = pausedAt ?? now
@@ -376,17 +392,5 @@ public struct Session: ~Copyable, Sendable {
     private mutating func resume(_ reason: Pauses) {
         pauses.remove(reason)
         if pauses.isEmpty { pausedAt = nil }
-    }
-}
-
-extension SessionResult {
-    /// A final without words at one point of a channel's time line.
-    static func emptyFinal(
-        channel: Int, of channels: Int, at start: AudioTime, through end: AudioTime? = nil, isSpeechFinal: Bool = false,
-        isFromFinalize: Bool = false
-    ) -> SessionResult {
-        SessionResult(
-            channel: channel, channels: channels, start: start, end: end ?? start, isFinal: true,
-            isSpeechFinal: isSpeechFinal, isFromFinalize: isFromFinalize, transcript: "", words: [], confidence: nil)
     }
 }

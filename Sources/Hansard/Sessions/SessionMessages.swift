@@ -24,6 +24,18 @@ public struct SessionResult: Sendable, Equatable {
     public var spokenBy: EngineDescription?
 }
 
+extension SessionResult {
+    /// A final without words at one point of a channel's time line.
+    static func emptyFinal(
+        channel: Int, of channels: Int, at start: AudioTime, through end: AudioTime? = nil, isSpeechFinal: Bool = false,
+        isFromFinalize: Bool = false
+    ) -> SessionResult {
+        SessionResult(
+            channel: channel, channels: channels, start: start, end: end ?? start, isFinal: true,
+            isSpeechFinal: isSpeechFinal, isFromFinalize: isFromFinalize, transcript: "", words: [], confidence: nil)
+    }
+}
+
 /// A final as it is kept: in the spool before it is sent, in the transcript at the end.
 public struct FinalResult: Sendable, Equatable, Codable {
     /// Counts a session's kept finals from 0.
@@ -70,6 +82,10 @@ public enum SessionMessage: Sendable, Equatable {
     case speechStarted(channel: Int, channels: Int, at: AudioTime)
     /// A gap after a word.
     case utteranceEnd(channel: Int, channels: Int, lastWordEnd: AudioTime)
+    /// So much of a month's minutes is used, in percent, and so many milliseconds are left. Clients ask for it.
+    case quotaWarning(percent: Int, remainingMilliseconds: Int64)
+    /// The month's minutes are used up: the session ends. Clients ask for it.
+    case quotaExhausted
     /// The last message of every session: how much audio it was. Zero channels if there was none.
     case metadata(duration: AudioTime, channels: Int)
 }

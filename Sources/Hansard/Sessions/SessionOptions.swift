@@ -40,6 +40,8 @@ public struct SessionOptions: Sendable, Equatable {
     public var redactions: Set<Redaction> = []
     /// Parameters that the engine reads itself, as they were given.
     public var engineParameters: [ListenParameter] = []
+    /// Hansard's own messages are sent.
+    public var wantsHansardEvents = false
     /// Labels for usage reports.
     public var tags: [String] = []
     /// Echoed in the metadata of results.

@@ -10,7 +10,7 @@ import Web
 struct AdminServices: Sendable {
     let access: AccessDirectory
     let pool: ConnectionPool
-    let connections: any ConnectionStore
+    let connections: any ConnectionStore & GrantStore
     /// The engines that this server has, by name.
     let engines: [String]
     /// MAC keys of cursors: the first signs, all are accepted.
@@ -55,7 +55,8 @@ struct AdminServices: Sendable {
 
     /// What a tenant uses now.
     func use(_ tenant: TenantID, _ now: Date) async throws -> LiveUse {
-        LiveUse(sessions: try await connections.leases(of: tenant).count)
+        let granted = try await connections.use(of: .tenant(tenant), in: QuotaPeriod(now))?.granted
+        return LiveUse(sessions: try await connections.leases(of: tenant).count, monthMilliseconds: granted)
     }
 }
 

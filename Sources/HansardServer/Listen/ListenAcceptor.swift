@@ -46,6 +46,9 @@ struct ListenAcceptor: WebSocketAcceptor {
         options.tags += caller.key.tags.filter { !options.tags.contains($0) }
         let decoder = try Self.decoder(for: options.source)
         try checkRoom(for: caller)
+        if services.minutes.isExhausted(for: caller), caller.tenant.quotas.policy == .hard {
+            throw HansardError(.exhausted, Ending.minutesExhausted.reason)
+        }
         let reservation = try engine.reserve(for: options)
         let connection = ListenConnection(
             id: id, caller: caller, options: options, decoder: decoder, engine: engine.description,

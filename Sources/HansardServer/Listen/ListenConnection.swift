@@ -12,25 +12,26 @@ import Web
 /// before the engine takes it.
 final class ListenConnection: WebSocketHandler {
     let id: SessionID
-    private let loop: EventLoop
-    private let services: ListenServices
+    let loop: EventLoop
+    let services: ListenServices
     private let reservation: any EngineReservation
     private let messages: ListenMessages
-    private let records: SessionRecords
+    let records: SessionRecords
+    let allowance: AudioAllowance
     private let openedAt: ContinuousClock.Instant
-    private let logger: Logger
+    let logger: Logger
 
-    private var session: Session
+    var session: Session
     private var socket: WebSocket?
     private var timer: LoopTimer?
-    private var stream: (any EngineStream)?
+    var stream: (any EngineStream)?
     private var decoder: AudioDecoder
     private let digest = SHA256()
-    private var samples: [Int16] = []
+    var samples: [Int16] = []
     private var text = JSONText()
     private var isSocketFull = false
     private var isFinished = false
-    private var hasBegun = false
+    var hasBegun = false
     private var meter = AudioMeter()
     private var firstAudioAt: ContinuousClock.Instant?
     private var hasResult = false
@@ -41,7 +42,7 @@ final class ListenConnection: WebSocketHandler {
     private var isReleasing = false
     private var reading = ReadingPause()
     /// How the client left while something of it was still held.
-    private var departure: Ending?
+    var departure: Ending?
 
     private enum Outgoing {
         case message(SessionMessage)
@@ -66,12 +67,13 @@ final class ListenConnection: WebSocketHandler {
         openedAt = .now
         records = SessionRecords(
             id: id, caller: caller, engine: engine, options: options, startedAt: startedAt, node: services.node)
+        allowance = AudioAllowance(caller: caller, minutes: services.minutes)
         session = Session(options: options, limits: services.sessionLimits, now: openedAt)
         messages = ListenMessages(session: id, startedAt: startedAt, engine: engine, options: options)
         logger = services.logger(of: id, caller: caller)
     }
 
-    private var myself: LoopBound<ListenConnection> { LoopBound(self, on: loop) }
+    var myself: LoopBound<ListenConnection> { LoopBound(self, on: loop) }
 
     // MARK: WebSocketHandler
 
@@ -114,7 +116,7 @@ final class ListenConnection: WebSocketHandler {
             }
         departure = ending
         // Who says everything and leaves is heard to the end.
-        if !held.isEmpty, session.isHolding { return }
+        if !held.isEmpty || allowance.isHolding, session.isHolding { return }
         run(session.clientGone(ending, now: .now))
         if session.isEnded { finish() }
     }
@@ -123,50 +125,6 @@ final class ListenConnection: WebSocketHandler {
     func end(_ ending: Ending) {
         if session.isClaiming { departure = departure ?? ending }
         run(session.end(ending, now: .now))
-    }
-
-    // MARK: The claim
-
-    private func claim() {
-        let (services, records, loop, myself) = (services, records, loop, myself)
-        Task {
-            let began = ContinuousClock.now
-            let decision = await services.claim.decide(records.lease, limits: records.limits)
-            services.metrics.claimLatency.observe(began.duration(to: .now))
-            loop.execute { myself.value.claimDecided(decision) }
-        }
-    }
-
-    private func claimDecided(_ decision: ClaimDecision) {
-        guard session.isClaiming else {
-            // The client left first. Whatever became of the claim, the slot is given back.
-            if decision.outcome == .claimed || decision.mayHoldSlot { abandon(departure ?? .clientGone) }
-            return
-        }
-        switch decision.outcome {
-        case .claimed:
-            services.metrics.sessionsStarted.add()
-            hasBegun = true
-            logger.info(
-                "session started", metadata: ["engine": "\(records.engine.name)", "model": "\(records.options.model)"])
-            run(session.claimed(now: .now))
-        case .limitReached(let limit):
-            services.limits.reached(limit, now: .now)
-            refuse(.limit(limit), decision)
-        case .superseded, nil: refuse(departure ?? .storeAway, decision)
-        }
-    }
-
-    private func refuse(_ ending: Ending, _ decision: ClaimDecision) {
-        if decision.mayHoldSlot { abandon(ending) }
-        services.metrics.claimsRefused.add()
-        logger.info("session refused", metadata: ["reason": "\(ending.reason)"])
-        run(session.claimRefused(ending))
-    }
-
-    private func abandon(_ ending: Ending) {
-        let status = records.status(ending, session: session, endedAt: .now)
-        services.settlement.abandon(records.lease, status: status)
     }
 
     // MARK: The client
@@ -179,7 +137,7 @@ final class ListenConnection: WebSocketHandler {
     }
 
     /// Hands over what was held, in order, as long as the session takes it.
-    private func releaseHeld() {
+    func releaseHeld() {
         guard !isReleasing else { return }
         isReleasing = true
         defer { isReleasing = false }
@@ -192,7 +150,9 @@ final class ListenConnection: WebSocketHandler {
             }
         }
         if reading.released(hasRoom: held.hasRoom) { socket?.resumeReading() }
-        if let departure, held.isEmpty, !session.isHolding { run(session.clientGone(departure, now: .now)) }
+        if let departure, held.isEmpty, !allowance.isHolding, !session.isHolding {
+            run(session.clientGone(departure, now: .now))
+        }
     }
 
     /// The way of an audio chunk: digest, decode, decide, hand to the engine. No task, no hop, no allocation in the
@@ -210,6 +170,11 @@ final class ListenConnection: WebSocketHandler {
         if session.audio == nil, let format = decoder.format {
             run(session.audioDescribed(sampleRate: format.sampleRate, channels: format.channels))
         }
+        forward()
+    }
+
+    /// Hands `samples` on, which are admitted.
+    func hear() {
         guard !samples.isEmpty, let stream else { return }
         run(session.audioAdmitted(samples.span))
         metered(meter.heard(session.duration))
@@ -241,6 +206,7 @@ final class ListenConnection: WebSocketHandler {
     private func ticked() {
         if reading.ticked(now: .now) { socket?.resumeReading() }
         run(session.ticked(now: .now))
+        minutesMoved()
         checkAccess()
     }
 
@@ -252,7 +218,7 @@ final class ListenConnection: WebSocketHandler {
 
     // MARK: Actions
 
-    private func run(_ actions: [Session.Action]) {
+    func run(_ actions: [Session.Action]) {
         let isOutermost = !isRunning
         isRunning = true
         for action in actions { perform(action) }
@@ -393,6 +359,7 @@ final class ListenConnection: WebSocketHandler {
         stream = nil
         reservation.release()
         held.drop()
+        leaveMinutes()
         services.sessions.remove(id)
         // A session that was refused its slot frees none.
         if hasBegun { services.limits.freed(by: records.lease) }

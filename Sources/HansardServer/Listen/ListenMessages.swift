@@ -25,6 +25,11 @@ struct ListenMessages {
                 text.field("type", "UtteranceEnd")
                 text.field("channel", channel, channels)
                 text.field("last_word_end", end)
+            case .quotaWarning(let percent, let remaining):
+                text.field("type", "HansardQuotaWarning")
+                text.field("percent", percent)
+                text.field("remaining_ms", Int(remaining))
+            case .quotaExhausted: text.field("type", "HansardQuotaExhausted")
             case .metadata(let duration, let channels):
                 text.field("type", "Metadata")
                 text.field("transaction_key", "deprecated")

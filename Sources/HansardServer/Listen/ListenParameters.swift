@@ -65,8 +65,6 @@ struct ListenParameters {
     static let engineExtras: Set<String> = ["filler_words", "no_delay"]
 
     private(set) var options = SessionOptions()
-    /// Whether Hansard's own messages were asked for.
-    private(set) var wantsHansardEvents = false
     private let engine: EngineDescription
     private var encoding: String?
     private var sampleRate: Int?
@@ -99,7 +97,7 @@ struct ListenParameters {
             wantsSmartFormat = try flag(item)
             handOn(item)
         case "diarize": diarize(item, isWanted: try flag(item))
-        case "hansard_events": wantsHansardEvents = try flag(item)
+        case "hansard_events": options.wantsHansardEvents = try flag(item)
         case "endpointing": options.endpointing = try endpointing(item)
         case "utterance_end_ms": options.utteranceEnd = .milliseconds(try integer(item, in: 1_000...600_000))
         case "tag": try addTag(item)

@@ -17,6 +17,7 @@ struct ListenServices: Sendable {
     let spool: Spool
     let metrics: Metrics
     let held = HeldTotal()
+    let minutes: NodeMinutes
     let limits: RecentLimits
     let suspects = SuspectOwners()
     let statedLimits = StatedLimits()

@@ -25,6 +25,8 @@ extension SessionMessage {
                 + (result.transcript.isEmpty ? "" : " '\(result.transcript)'")
         case .speechStarted(let channel, _, let at): "speech \(channel) \(at.seconds)"
         case .utteranceEnd(let channel, _, let end): "utterance end \(channel) \(end.seconds)"
+        case .quotaWarning(let percent, let remaining): "quota \(percent) \(remaining)"
+        case .quotaExhausted: "quota exhausted"
         case .metadata(let duration, let channels): "metadata \(duration.seconds) \(channels)"
         }
     }

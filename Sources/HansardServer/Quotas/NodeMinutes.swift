@@ -1,0 +1,372 @@
+import EventLoops
+import FoundationEssentials
+import Hansard
+import Logging
+
+/// The minutes that this node holds of its tenants' and keys' quotas: its sessions take from them before audio goes on, and
+/// more is asked for in time. The decisions are `MinuteGrant`'s; here are the calls to the store, the marks on the disk
+/// and the sessions that wait.
+final class NodeMinutes: Sendable {
+    /// What sessions are told.
+    enum News: Sendable, Equatable {
+        /// There may be something to take again, or it may be known by now that there will not be.
+        case supply
+        /// So much of the limit is used, and so many milliseconds are left.
+        case warning(percent: Int, remaining: Int64)
+    }
+
+    /// Audio that may be spent before the mark on the disk has to be moved, in milliseconds for each session.
+    static let markStep: Int64 = 5_000
+
+    /// How long a node that stops waits until what it held is given back. What is not then is so at its next start.
+    static let stopWait = Duration.seconds(5)
+
+    private struct Holding {
+        var grant: MinuteGrant
+        var sessions: [SessionID: @Sendable (News) -> Void] = [:]
+        /// What may be spent as far as the disk knows.
+        var mark: Int64 = 0
+        /// The mark that is wanted.
+        var wantedMark: Int64 { grant.used + max(1, Int64(grant.sessions)) * NodeMinutes.markStep }
+        /// A mark is moved when half of a step is left.
+        var needsMark: Bool { mark - grant.used < max(1, Int64(grant.sessions)) * NodeMinutes.markStep / 2 }
+        var spendable: Int64 { min(grant.available, mark - grant.used) }
+    }
+
+    /// What is to be done for an owner.
+    private typealias Due = (owner: QuotaOwner, action: MinuteGrant.Action)
+
+    private struct State {
+        var holdings: [QuotaOwner: Holding] = [:]
+        /// Grants of months that are over, until they are settled.
+        var past: [MinuteGrant] = []
+        /// What earlier lives of this node may have spent, until what they did not is given back.
+        var inherited: [SpendMarks.Mark: Int64] = [:]
+        var isWriting = false
+
+        /// Lets an owner's grant decide.
+        mutating func decide(
+            _ owner: QuotaOwner, _ event: (inout MinuteGrant) -> [MinuteGrant.Action]
+        ) -> [Due] {
+            guard var holding = holdings[owner] else { return [] }
+            defer { holdings[owner] = holding }
+            return event(&holding.grant).map { (owner, $0) }
+        }
+    }
+
+    private let state = Locked(State())
+    private let store: any GrantStore
+    private let holder: NodeEpoch
+    private let marks: SpendMarks
+    private let access: AccessDirectory
+    private let disk = WorkerThread(name: "minutes")
+    private let now: @Sendable () -> Date
+    private let logger: Logger
+
+    init(
+        store: any GrantStore, holder: NodeEpoch, marks: SpendMarks, access: AccessDirectory, logger: Logger,
+        now: @escaping @Sendable () -> Date = { .now }
+    ) {
+        self.store = store
+        self.holder = holder
+        self.marks = marks
+        self.access = access
+        self.logger = logger
+        self.now = now
+    }
+
+    // MARK: Before a session
+
+    /// Whose minutes a session of the caller uses: those that are limited.
+    func owners(of caller: Caller) -> [QuotaOwner] {
+        (caller.tenant.quotas.maxMinutesPerMonth == nil ? [] : [.tenant(caller.tenant.id)])
+            + (caller.key.quotas.maxMinutesPerMonth == nil ? [] : [.key(caller.key.id)])
+    }
+
+    /// Whether this node knows that nothing is left for a session of the caller. It is then asked for again in the
+    /// background, since minutes may come back.
+    func isExhausted(for caller: Caller) -> Bool {
+        let owners = owners(of: caller)
+        guard !owners.isEmpty else { return false }
+        let due = state.withLock { state in
+            owners.filter { state.holdings[$0]?.grant.supply == .exhausted }
+                .flatMap { state.decide($0) { $0.wanted(now: .now) } + [] }
+        }
+        let isExhausted = state.withLock { state in
+            owners.contains { state.holdings[$0]?.grant.supply == .exhausted }
+        }
+        carryOut(due)
+        return isExhausted
+    }
+
+    // MARK: Sessions
+
+    /// A session begins to take.
+    func join(_ session: SessionID, _ owners: [QuotaOwner], tell: @escaping @Sendable (News) -> Void) {
+        let period = QuotaPeriod(now())
+        let limits = owners.map { limit(of: $0) ?? MinuteLimit(milliseconds: 0, version: 0) }
+        let due = state.withLock { state in
+            zip(owners, limits).flatMap { owner, limit in
+                if state.holdings[owner] == nil {
+                    let grant = MinuteGrant(owner: owner, period: period, holder: holder, limit: limit, now: .now)
+                    state.holdings[owner] = Holding(grant: grant)
+                }
+                state.holdings[owner]?.sessions[session] = tell
+                return state.decide(owner) { $0.sessionJoined(now: .now) }
+            }
+        }
+        carryOut(due)
+        moveMarks()
+    }
+
+    /// A session takes no more.
+    func leave(_ session: SessionID, _ owners: [QuotaOwner]) {
+        carryOut(
+            state.withLock { state in
+                owners.filter { state.holdings[$0]?.sessions.removeValue(forKey: session) != nil }
+                    .flatMap { state.decide($0) { $0.sessionLeft(now: .now) } }
+            })
+    }
+
+    /// Takes audio time from all owners, the same of each.
+    ///
+    /// - Returns: how much may go on, 0 ... `milliseconds`.
+    func take(_ milliseconds: Int64, _ owners: [QuotaOwner]) -> Int64 {
+        let (taken, due, needsMark) = state.withLock { state in
+            let taken = owners.reduce(milliseconds) { min($0, max(0, state.holdings[$1]?.spendable ?? 0)) }
+            // 0 as well: whoever waits is a reason to ask for more.
+            let due = owners.flatMap { state.decide($0) { $0.take(taken, now: .now).actions } }
+            return (taken, due, owners.contains { state.holdings[$0]?.needsMark ?? false })
+        }
+        carryOut(due)
+        if needsMark { moveMarks() }
+        return taken
+    }
+
+    /// Audio goes on although nothing could be taken, since the store is away: it is asked for afterwards.
+    func charge(_ milliseconds: Int64, _ owners: [QuotaOwner]) {
+        carryOut(
+            state.withLock { state in
+                owners.flatMap { state.decide($0) { $0.charge(milliseconds, now: .now) } }
+            })
+        moveMarks()
+    }
+
+    /// Whether audio may go on: the worst of the owners.
+    func supply(_ owners: [QuotaOwner]) -> MinuteGrant.Supply {
+        state.withLock { state in
+            var worst = MinuteGrant.Supply.available
+            for holding in owners.compactMap({ state.holdings[$0] }) {
+                switch holding.grant.supply {
+                case .available: if holding.spendable <= 0, worst == .available { worst = .awaited }
+                case .awaited: if worst == .available { worst = .awaited }
+                case .unavailable(let since): worst = .unavailable(since: since)
+                case .exhausted, .retired: return holding.grant.supply
+                }
+            }
+            return worst
+        }
+    }
+
+    // MARK: Time
+
+    /// Takes over what earlier lives of this node left. Comes before the first session.
+    func begin() throws {
+        let left = (marks.read() ?? [:]).filter { $0.key.holder != holder }
+        state.withLock { $0.inherited = left }
+        // From now on a missing file says that it was taken away, and not that nothing was spent.
+        try marks.write(left)
+    }
+
+    /// Looks after the grants until the task is cancelled.
+    func run() async {
+        async let settling: Void = settleEarlierLives()
+        while !Task.isCancelled {
+            look()
+            try? await Task.sleep(for: MinuteGrant.lookInterval)
+        }
+        await settling
+    }
+
+    private func look() {
+        let period = QuotaPeriod(now())
+        let owners = state.withLock { Array($0.holdings.keys) }
+        let limits = owners.map { limit(of: $0) }
+        let due = state.withLock { state in
+            var due: [Due] = []
+            for (owner, limit) in zip(owners, limits) {
+                due += turnMonth(owner, to: period, &state)
+                if let limit { due += state.decide(owner) { $0.limitChanged(limit, now: .now) } }
+                due += state.decide(owner) { $0.looked(now: .now) }
+            }
+            for index in state.past.indices {
+                due += state.past[index].looked(now: .now).map { (state.past[index].owner, $0) }
+            }
+            state.past.removeAll(where: \.isSettled)
+            return due
+        }
+        carryOut(due)
+        moveMarks()
+    }
+
+    private func turnMonth(_ owner: QuotaOwner, to period: QuotaPeriod, _ state: inout State) -> [Due] {
+        guard var holding = state.holdings[owner], holding.grant.period != period else { return [] }
+        var past = holding.grant
+        let actions = past.stop(now: .now)
+        state.past.append(past)
+        holding.grant = holding.grant.successor(in: period, now: .now)
+        holding.mark = 0
+        state.holdings[owner] = holding
+        return actions.map { (owner, $0) }
+    }
+
+    /// Gives back what is left, as far as the store answers within a time.
+    func stop(within limit: Duration) async {
+        carryOut(
+            state.withLock { state in
+                state.holdings.keys.flatMap { state.decide($0) { $0.stop(now: .now) } }
+            })
+        let deadline = ContinuousClock.now + limit
+        while ContinuousClock.now < deadline, !state.withLock({ $0.holdings.values.allSatisfy(\.grant.isSettled) }) {
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+        disk.stop()
+    }
+
+    private func limit(of owner: QuotaOwner) -> MinuteLimit? {
+        guard let snapshot = access.snapshot else { return nil }
+        switch owner {
+        case .tenant(let id): return snapshot.tenants[id]?.quotas.minutes
+        case .key(let id):
+            guard let key = snapshot.digests[id].flatMap({ snapshot.keys[$0] }),
+                let tenant = snapshot.tenants[key.tenant]
+            else { return nil }
+            return key.quotas.minutes(under: tenant.quotas)
+        }
+    }
+
+    // MARK: Earlier lives
+
+    /// Gives back what earlier lives of this node were granted and cannot have spent. Until then it stays charged. A store may
+    /// show a grant only after a moment: an epoch has none when it was looked at twice.
+    private func settleEarlierLives() async {
+        var looked: Set<NodeEpoch> = []
+        while !Task.isCancelled {
+            let inherited = state.withLock(\.inherited)
+            guard !inherited.isEmpty else { return }
+            do {
+                for epoch in Set(inherited.keys.map(\.holder)) {
+                    let grants = try await store.grants(heldBy: epoch)
+                    for grant in grants { try await settle(grant, inherited) }
+                    guard grants.isEmpty, !looked.insert(epoch).inserted else { continue }
+                    state.withLock { $0.inherited = $0.inherited.filter { $0.key.holder != epoch } }
+                }
+            } catch {
+                logger.debug("minutes of an earlier life wait", metadata: ["error": "\(describe(error))"])
+            }
+            try? await Task.sleep(for: MinuteGrant.pollInterval)
+        }
+    }
+
+    private func settle(_ grant: Grant, _ inherited: [SpendMarks.Mark: Int64]) async throws {
+        // A grant without a mark came too late for any of it to be spent.
+        let mark = inherited[SpendMarks.Mark(holder: grant.holder, owner: grant.owner, period: grant.period)] ?? 0
+        guard try await store.retire(grant, used: min(mark, grant.milliseconds)) else { return }
+        logger.notice(
+            "minutes of an earlier life are given back",
+            metadata: ["owner": "\(grant.owner)", "milliseconds": "\(max(0, grant.milliseconds - mark))"])
+    }
+
+    // MARK: The store
+
+    private func carryOut(_ due: [Due]) {
+        for (owner, action) in due {
+            switch action {
+            case .grow(let request): ask(request) { [store] in try await store.grow($0) }
+            case .giveBack(let request): ask(request) { [store] in try await store.giveBack($0) }
+            case .warn(let percent, let remaining): tell(owner, .warning(percent: percent, remaining: remaining))
+            }
+        }
+    }
+
+    private func ask(
+        _ request: GrantRequest, _ call: @escaping @Sendable (GrantRequest) async throws -> GrantAnswer
+    ) {
+        Task {
+            do {
+                answered(request, try await call(request))
+            } catch {
+                logger.debug(
+                    "minutes could not be asked for",
+                    metadata: ["owner": "\(request.owner)", "error": "\(describe(error))"])
+                answered(request, nil)
+            }
+        }
+    }
+
+    private func answered(_ request: GrantRequest, _ answer: GrantAnswer?) {
+        func event(_ grant: inout MinuteGrant) -> [MinuteGrant.Action] {
+            answer.map { grant.answered($0, now: .now) } ?? grant.failed(now: .now)
+        }
+        let due = state.withLock { state -> [Due] in
+            if state.holdings[request.owner]?.grant.period == request.period {
+                return state.decide(request.owner, event)
+            }
+            guard let index = state.past.firstIndex(where: { $0.owner == request.owner && $0.period == request.period })
+            else { return [] }
+            return event(&state.past[index]).map { (request.owner, $0) }
+        }
+        carryOut(due)
+        moveMarks()
+        tell(request.owner, .supply)
+    }
+
+    private func tell(_ owner: QuotaOwner, _ news: News) {
+        for tell in state.withLock({ Array(($0.holdings[owner]?.sessions ?? [:]).values) }) { tell(news) }
+    }
+
+    // MARK: The disk
+
+    /// Writes marks ahead of what will be spent, one write at a time.
+    private func moveMarks() {
+        let isDue = state.withLock { state in
+            guard !state.isWriting, state.holdings.values.contains(where: { $0.needsMark && $0.grant.available > 0 })
+            else { return false }
+            state.isWriting = true
+            return true
+        }
+        guard isDue else { return }
+        let accepted = disk.execute { [self] in writeMarks() }
+        if !accepted { state.withLock { $0.isWriting = false } }
+    }
+
+    private func writeMarks() {
+        let (wanted, past, inherited) = state.withLock { state in
+            let wanted = state.holdings.mapValues { (period: $0.grant.period, mark: max($0.mark, $0.wantedMark)) }
+            return (wanted, state.past, state.inherited)
+        }
+        var lines = inherited
+        for (owner, line) in wanted {
+            lines[SpendMarks.Mark(holder: holder, owner: owner, period: line.period)] = line.mark
+        }
+        for grant in past {
+            lines[SpendMarks.Mark(holder: holder, owner: grant.owner, period: grant.period)] = grant.used
+        }
+        let failure: (any Error)?
+        do {
+            try marks.write(lines)
+            failure = nil
+        } catch {
+            failure = error
+        }
+        state.withLock { state in
+            state.isWriting = false
+            guard failure == nil else { return }
+            for (owner, line) in wanted where state.holdings[owner]?.grant.period == line.period {
+                state.holdings[owner]?.mark = line.mark
+            }
+        }
+        if let failure { return logger.error("the spending of minutes cannot be written down", failure) }
+        for owner in wanted.keys { tell(owner, .supply) }
+    }
+}

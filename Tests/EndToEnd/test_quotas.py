@@ -1,0 +1,150 @@
+"""Quotas while the audio runs: what is granted goes on, and nothing beyond it."""
+
+import contextlib
+import time
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from admin import Admin
+from engines import SYNTHETIC
+from listen import LINEAR16, ListenSession, handshake, refusal, token
+from processes import wait_until
+
+SECOND = bytes(32_000)
+
+
+@pytest.fixture(scope="module")
+def admin(engine_servers):
+    return Admin(engine_servers[SYNTHETIC])
+
+
+def limited(admin, **quotas) -> tuple[dict, str]:
+    """A tenant with these quotas, and a key of it."""
+    tenant = admin.tenant()
+    answer = admin.call("PUT", f"/tenants/{tenant['id']}/quotas", quotas)
+    assert answer.status_code == 200, answer.text
+    return tenant, admin.key(tenant)["key"]
+
+
+def heard(session) -> float:
+    """Seconds of audio that its `Metadata` says were admitted."""
+    return session.messages("Metadata")[-1]["duration"]
+
+
+def test_nothing_goes_on_beyond_the_minutes_of_the_month(admin):
+    tenant, key = limited(admin, max_minutes_per_month=1)
+    with ListenSession(admin.server, LINEAR16 | {"hansard_events": "true"}, key=key) as session:
+        session.send(SECOND * 75, pace=0)
+        assert session.wait_closed(30) == (1008, "monthly minutes exhausted")
+    assert heard(session) == 60
+    # All of it at once: the end may come before the word that it is near.
+    warned = [message["percent"] for message in session.messages("HansardQuotaWarning")]
+    assert warned in ([80, 95], [80], [95]) and session.kinds().count("HansardQuotaExhausted") == 1
+    assert session.kinds()[-1] == "Metadata"
+    transcript = admin.server.get(f"/v1/transcripts/{session.request_id}", key)
+    assert transcript.status_code == 200 and transcript.json()["audio_ms"] == 60_000
+    assert refusal(handshake(admin.server, LINEAR16, token(key)), 402)["err_msg"] == "monthly minutes exhausted"
+    use = admin.call("GET", f"/tenants/{tenant['id']}/quotas").json()["use"]
+    assert use["minutes_this_month"] == 1
+
+
+def test_clients_that_do_not_ask_get_no_events(admin):
+    _, key = limited(admin, max_minutes_per_month=1)
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 61, pace=0)
+        assert session.wait_closed(30)[0] == 1008
+    assert set(session.kinds()) == {"Results", "Metadata"}
+
+
+def test_sessions_share_what_there_is(admin):
+    _, key = limited(admin, max_minutes_per_month=1)
+    sessions = [ListenSession(admin.server, LINEAR16, key=key) for _ in range(4)]
+    for _ in range(62):
+        for session in sessions:
+            with contextlib.suppress(ConnectionClosed):
+                session.send(SECOND, pace=0)
+    assert {session.wait_closed(30) for session in sessions} == {(1008, "monthly minutes exhausted")}
+    milliseconds = sum(round(heard(session) * 1000) for session in sessions)
+    assert 59_990 <= milliseconds <= 60_000
+
+
+def test_a_raise_is_felt_by_those_who_come(admin):
+    tenant, key = limited(admin, max_minutes_per_month=1)
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 61, pace=0)
+        session.wait_closed(30)
+    assert handshake(admin.server, LINEAR16, token(key)).status == 402
+    admin.call("PUT", f"/tenants/{tenant['id']}/quotas", {"max_minutes_per_month": 2})
+    wait_until(lambda: handshake(admin.server, LINEAR16, token(key)).status == 101, 10, "it is admitted again")
+
+
+def test_a_soft_quota_goes_on(admin):
+    _, key = limited(admin, max_minutes_per_month=1, policy="soft")
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 70, pace=0)
+        session.close_stream()
+        assert session.wait_closed(30)[0] == 1000
+    assert heard(session) == 70
+
+
+def test_a_keys_own_minutes_count_beside_its_tenants(admin):
+    tenant, other = limited(admin, max_minutes_per_month=5)
+    key = admin.key(tenant, limits={"max_minutes_per_month": 1})["key"]
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 70, pace=0)
+        assert session.wait_closed(30) == (1008, "monthly minutes exhausted")
+    assert heard(session) == 60
+    assert handshake(admin.server, LINEAR16, token(key)).status == 402
+    assert handshake(admin.server, LINEAR16, token(other)).status == 101
+
+
+def test_a_session_has_no_more_than_its_seconds(admin):
+    _, key = limited(admin, max_seconds_per_session=3)
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 5, pace=0)
+        assert session.wait_closed(30) == (1008, "quota: 3 seconds per session")
+    assert heard(session) == 3
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 3, pace=0)
+        session.close_stream()
+        assert session.wait_closed(30)[0] == 1000
+
+
+def test_so_many_sessions_begin_in_a_minute(admin):
+    _, key = limited(admin, max_new_sessions_per_minute=3)
+    if time.time() % 60 > 45:
+        time.sleep(61 - time.time() % 60)
+    outcomes = []
+    for _ in range(6):
+        try:
+            with ListenSession(admin.server, LINEAR16, key=key) as session:
+                with contextlib.suppress(ConnectionClosed):
+                    session.close_stream()
+                outcomes.append(session.wait_closed(30))
+        except InvalidStatus as refused:
+            assert refused.response.status_code == 429
+            outcomes.append((429, refused.response.headers["dg-error"]))
+    assert outcomes[:3] == [(1000, "")] * 3
+    # Found at the claim; who comes within the next second is told at the handshake.
+    assert outcomes[3] == (1008, "quota: 3 new sessions per minute")
+    assert {outcome[0] for outcome in outcomes[4:]} <= {429, 1008}
+    assert all("new sessions per minute" in outcome[1] for outcome in outcomes[3:])
+
+
+def test_what_is_not_used_comes_back(admin):
+    """The node's share of another's idle quota is not held for ever: here, for as long as nobody takes from it."""
+    tenant, key = limited(admin, max_minutes_per_month=10)
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 2, pace=0)
+        session.close_stream()
+        assert session.wait_closed(30)[0] == 1000
+
+    def granted() -> int:
+        owner = f"T#{tenant['id']}"
+        rows = admin.server.database().query(f"SELECT granted_ms FROM minute_quotas WHERE owner = '{owner}'")
+        return int(rows[0][0])
+
+    assert granted() >= 2_000
+    wait_until(lambda: granted() <= 3_000, 60, "all but a second is given back")
+    assert granted() >= 2_000
