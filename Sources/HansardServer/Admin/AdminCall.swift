@@ -42,6 +42,9 @@ struct AdminCall: Sendable {
     let caller: AdminIdentity
     let now: Date
 
+    /// Characters of a value of the query.
+    static let textLength = 1...200
+
     /// The call's own id, the answer's `x-request-id`.
     var id: SessionID { match.id }
     /// The tenant in the path.
@@ -77,6 +80,13 @@ struct AdminCall: Sendable {
             throw HansardError(.invalid, "\(name) may come once, not \(values.count) times", field: name)
         }
         return values.first
+    }
+
+    /// One value of the query that is compared with what is stored.
+    func text(_ name: String) throws(HansardError) -> String? {
+        try query(name).map { text throws(HansardError) in
+            try JSONField(value: .string(text), pointer: name).text(Self.textLength)
+        }
     }
 
     /// Throws `.invalid` if the query has parameters that this route does not know.

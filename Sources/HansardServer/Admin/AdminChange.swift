@@ -19,13 +19,16 @@ struct AdminAnswer: Sendable {
     var before: [UInt8]?
     var after: [UInt8]?
 
-    var response: HTTPResponse { HTTPResponse(status: status, headers: HTTPHeaders(json: headers), body: body) }
+    var response: HTTPResponse { HTTPResponse(status: status, headers: HTTPHeaders(status, headers), body: body) }
 }
 
 extension HTTPHeaders {
     /// Those of a JSON document.
-    init(json more: [(String, String)]) {
-        self = ["Content-Type": "application/json"]
+    init(json more: [(String, String)]) { self.init(200, more) }
+
+    /// Those of an answer, which is a JSON document unless it has no content.
+    init(_ status: Int, _ more: [(String, String)]) {
+        self = status == 204 ? [:] : ["Content-Type": "application/json"]
         for (name, value) in more { add(name, value) }
     }
 }
@@ -110,8 +113,9 @@ struct AdminTransactions: Sendable {
         }
         let headers = try JSONDecoder().decode(
             [[String]].self, from: Data(try row.value("headers", as: String.self).utf8))
+        let status: Int = try row.value("status")
         var response = HTTPResponse(
-            status: try row.value("status"), headers: HTTPHeaders(json: headers.map { ($0[0], $0[1]) }),
+            status: status, headers: HTTPHeaders(status, headers.map { ($0[0], $0[1]) }),
             body: Array(try row.value("body", as: String.self).utf8))
         response.headers.add("Idempotent-Replayed", "true")
         return response
@@ -160,12 +164,16 @@ struct IdempotencyKey: Sendable, Equatable {
                 "this call creates something: send an Idempotency-Key header, such as a UUID, so that it can "
                     + "be repeated without harm", field: "idempotency-key")
         }
-        // The draft has a quoted string, and most clients send it bare.
-        let isQuoted = header.count >= 2 && header.hasPrefix("\"") && header.hasSuffix("\"")
+        // The draft has a quoted string, and most clients send it bare. Escapes in it would make two texts of one key.
+        let isQuoted = header.utf8.count >= 2 && header.hasPrefix("\"") && header.hasSuffix("\"")
         let text = isQuoted ? String(header.dropFirst().dropLast()) : header
-        guard 1...Self.maximumLength ~= text.utf8.count, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+        guard 1...Self.maximumLength ~= text.utf8.count,
+            text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") }),
+            !isQuoted || !text.utf8.contains(UInt8(ascii: "\\"))
+        else {
             throw HansardError(
-                .invalid, "Idempotency-Key must be 1 to \(Self.maximumLength) visible ASCII characters",
+                .invalid,
+                "Idempotency-Key must be 1 to \(Self.maximumLength) visible ASCII characters, bare or in double quotes",
                 field: "idempotency-key")
         }
         self.text = text

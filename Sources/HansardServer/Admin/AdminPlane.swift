@@ -31,10 +31,13 @@ struct AdminServices: Sendable {
     }
 
     /// The name of an engine that this server has.
+    ///
+    /// - Throws: `.invalid` if it is none of any server's, `.contradictory` if it is not one of this server's.
     func engine(_ field: JSONField) throws(HansardError) -> String {
-        let known = engines.sorted()
-        guard case .string(let name) = field.value, known.contains(name) else {
-            throw field.wrong("one of this server's engines: " + known.joined(separator: ", "))
+        let name = try field.name(EngineChoice.self).rawValue
+        guard engines.contains(name) else {
+            let known = engines.sorted().joined(separator: ", ")
+            throw field.impossible("this server does not have the engine '\(name)'; it has \(known)")
         }
         return name
     }
@@ -89,6 +92,14 @@ struct AdminPlane: Sendable {
             try await services.transactions.denied(call)
             throw HansardError(.forbidden, "the role '\(call.caller.role.rawValue)' may not do this")
         }
+        // Before anything else that can be wrong: whoever forgot it learns that first.
+        _ = try IdempotencyKey(call)
+        if let type = match.request.mediaType, type != "application/json", !match.request.body.isEmpty {
+            let error = HansardError(
+                .invalid, "the body must be application/json, not '\(type.prefix(64))'", field: "content-type")
+            return Problem(error, status: 415, title: "Unsupported media type", code: "unsupported_media_type")
+                .response(call.id)
+        }
         return try await route.answer(call)
     }
 
@@ -112,5 +123,12 @@ struct AdminPlane: Sendable {
             throw HansardError(.unauthenticated, "the admin token has expired")
         }
         return token
+    }
+}
+
+extension HTTPRequest {
+    /// What the body is said to be, without parameters; nil if nothing is said.
+    fileprivate var mediaType: String? {
+        headers["content-type"]?.split(separator: ";").first.map { $0.trimming(" ").lowercased() }
     }
 }

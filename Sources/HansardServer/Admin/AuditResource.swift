@@ -29,7 +29,7 @@ struct AuditResource: Sendable {
             try JSONField(value: .string(text), pointer: "outcome").name(AuditEntry.Outcome.self)
         }
         let (action, actor, target) = (
-            try call.query("action"), try call.query("actor_id"), try call.query("target_id")
+            try call.text("action"), try call.text("actor_id"), try call.text("target_id")
         )
         let reach = call.caller.tenants?.map(\.rawValue)
         let rows = try await admin.read { connection in

@@ -56,6 +56,9 @@ struct JSONField: Sendable {
         return HansardError(.invalid, "\(name) must be \(expected)", field: pointer)
     }
 
+    /// That it is well-formed and yet not possible here.
+    func impossible(_ why: String) -> HansardError { HansardError(.contradictory, why, field: pointer) }
+
     /// Text of so many characters, without control characters.
     func text(_ length: ClosedRange<Int>) throws(HansardError) -> String {
         let expected = "a string of \(length.lowerBound) to \(length.upperBound) characters"
@@ -96,6 +99,15 @@ struct JSONField: Sendable {
             throw wrong("a time such as '2026-11-22T10:00:00Z' (RFC 3339)")
         }
         return date
+    }
+
+    /// A moment that is yet to come.
+    ///
+    /// - Throws: `.contradictory` if it is past.
+    func time(after now: Date) throws(HansardError) -> Date {
+        let time = try time()
+        guard time > now else { throw impossible("\(pointer.dropFirst()) must be in the future") }
+        return time
     }
 
     /// A list of at most so many.

@@ -158,14 +158,7 @@ struct KeysResource: Sendable {
         {
             key.scopes = Set(scopes)
         }
-        try body.nullable(
-            "expires_at",
-            { field in
-                let time = try field.time()
-                guard time > now else { throw field.wrong("in the future") }
-                return time
-            }
-        ) { key.expiresAt = $0 }
+        try body.nullable("expires_at", { try $0.time(after: now) }) { key.expiresAt = $0 }
         if let tags = try body.optional(
             "tags",
             { field in try field.list(Self.tagLimit) { try $0.text(Self.tagLength) }

@@ -69,7 +69,7 @@ struct PageRequest: Sendable {
         try call.requireQuery(only: Self.parameters.union(filters))
         self.list = list
         if let text = try call.query("limit") {
-            guard let limit = Int(text), Self.sizes.contains(limit) else {
+            guard let limit = Int(plain: text), Self.sizes.contains(limit) else {
                 throw HansardError(.invalid, "limit must be a whole number from 1 to 100", field: "limit")
             }
             self.limit = limit

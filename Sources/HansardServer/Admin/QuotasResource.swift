@@ -35,6 +35,10 @@ struct QuotasResource: Sendable {
     private func put(_ call: AdminCall) async throws -> HTTPResponse {
         let (id, expected) = (try call.tenant, try call.expectedRevision())
         try call.requireQuery(only: [])
+        // An empty object takes all limits away; nothing at all is more likely a mistake.
+        guard !call.match.request.body.isEmpty else {
+            throw HansardError(.invalid, "the body is missing: send all limits as a JSON object", field: "")
+        }
         var body = try call.body()
         var quotas = QuotaLimits()
         try Self.change(&quotas, &body)

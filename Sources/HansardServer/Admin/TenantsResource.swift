@@ -30,7 +30,7 @@ struct TenantsResource: Sendable {
 
     private func list(_ call: AdminCall) async throws -> HTTPResponse {
         let page = try PageRequest(call, list: "tenants", filters: ["name", "status"], secrets: admin.secrets)
-        let name = try call.query("name")
+        let name = try call.text("name")
         let status = try call.query("status").map { text throws(HansardError) in
             try JSONField(value: .string(text), pointer: "status").name(Tenant.Status.self)
         }
@@ -161,7 +161,7 @@ struct TenantsResource: Sendable {
         }
         if let engine = tenant.defaultEngine, let allowed = tenant.allowedEngines, !allowed.contains(engine) {
             throw HansardError(
-                .invalid, "default_engine '\(engine)' is not among allowed_engines", field: "/default_engine")
+                .contradictory, "default_engine '\(engine)' is not among allowed_engines", field: "/default_engine")
         }
     }
 }

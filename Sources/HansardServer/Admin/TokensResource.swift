@@ -57,14 +57,7 @@ struct TokensResource: Sendable {
             id: SecretFormat.makeName(prefix: "adm_", random: admin.randomBytes(SecretFormat.nameBytes)), name: name,
             role: role, createdAt: call.now)
         (token.displayPrefix, token.displaySuffix) = (display.prefix, display.suffix)
-        try body.nullable(
-            "expires_at",
-            { field in
-                let time = try field.time()
-                guard time > call.now else { throw field.wrong("in the future") }
-                return time
-            }
-        ) { token.expiresAt = $0 }
+        try body.nullable("expires_at", { try $0.time(after: call.now) }) { token.expiresAt = $0 }
         try body.nullable(
             "tenants",
             { field in
@@ -85,7 +78,7 @@ struct TokensResource: Sendable {
                         "SELECT FROM tenants WHERE tenant_id = \(tenant.rawValue) AND status <> 'deleted'"
                     ).isEmpty
                 else {
-                    throw HansardError(.invalid, "there is no tenant '\(tenant)'", field: "/tenants")
+                    throw HansardError(.contradictory, "there is no tenant '\(tenant)'", field: "/tenants")
                 }
             }
             try await connection.execute(

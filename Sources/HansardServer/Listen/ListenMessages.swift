@@ -138,15 +138,6 @@ enum Timestamp {
 
     /// - Throws: what Foundation says of a text that is not such a time.
     static func parse(_ text: String) throws -> Date { try style.parse(text) }
-
-    /// What a person or another program wrote: with or without a fraction, in UTC or with an offset (RFC 3339); nil if it is
-    /// no such time, or before 1970 or after 9999.
-    static func read(_ text: String) -> Date? {
-        guard text.utf8.count <= 35 else { return nil }
-        let styles = [style, Date.ISO8601FormatStyle(includingFractionalSeconds: false)]
-        guard let date = styles.lazy.compactMap({ try? $0.parse(text) }).first else { return nil }
-        return (0..<253_402_300_800).contains(date.timeIntervalSince1970) ? date : nil
-    }
 }
 
 extension ClientMessage {

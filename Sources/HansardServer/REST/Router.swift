@@ -175,3 +175,11 @@ extension HTTPResponse {
         return HTTPResponse(status: status, headers: ["Content-Type": "application/json"], body: text.bytes)
     }
 }
+
+extension Int {
+    /// A number in the one way that the API's document has for it: neither "+7" nor "07".
+    init?(plain text: String) {
+        guard let number = Int(text), String(number) == text else { return nil }
+        self = number
+    }
+}

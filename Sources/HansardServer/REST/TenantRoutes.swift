@@ -114,7 +114,7 @@ struct TenantRoutes: Sendable {
 
     private static func pageSize(_ text: String?) throws(HansardError) -> Int {
         guard let text else { return defaultPageSize }
-        guard let limit = Int(text), pageSizes.contains(limit) else {
+        guard let limit = Int(plain: text), pageSizes.contains(limit) else {
             throw HansardError(.invalid, "limit must be a whole number from 1 to 100", field: "limit")
         }
         return limit

@@ -105,7 +105,7 @@ struct TenantSessionRoutes: Sendable {
 
     private static func seconds(_ text: String?) throws(HansardError) -> Int {
         guard let text else { return defaultDownloadSeconds }
-        guard let seconds = Int(text), downloadSeconds.contains(seconds) else {
+        guard let seconds = Int(plain: text), downloadSeconds.contains(seconds) else {
             throw HansardError(
                 .invalid, "valid_seconds must be a whole number from 1 to \(downloadSeconds.upperBound)",
                 field: "valid_seconds")
