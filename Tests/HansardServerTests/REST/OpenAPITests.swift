@@ -1,6 +1,7 @@
 import Foundation
 import Hansard
 import Logging
+import Postgres
 import Testing
 import Yams
 
@@ -10,23 +11,104 @@ import Yams
 @Suite struct OpenAPITests {
     private static let methods: Set<String> = ["get", "put", "post", "delete", "patch"]
 
-    private func documented() throws -> Set<String> {
+    static func text() throws -> String {
         let root = URL(filePath: #filePath).pathComponents.dropLast(4).joined(separator: "/").dropFirst()
-        let text = try String(contentsOfFile: "\(root)/openapi.yaml", encoding: .utf8)
-        let document = try #require(try Yams.load(yaml: text) as? [String: Any])
-        let paths = try #require(document["paths"] as? [String: [String: Any]])
-        return Set(
-            paths.flatMap { path, item in
-                item.keys.filter(Self.methods.contains).map { "\($0.uppercased()) \(path)" }
-            })
+        return try String(contentsOfFile: "\(root)/openapi.yaml", encoding: .utf8)
     }
 
-    @Test func everyRouteIsInTheDocumentAndTheOtherWayRound() throws {
-        let directory = AccessDirectory(store: MemoryTenantStore(), logger: Logger(label: "test"))
-        let tenant = TenantRoutes(
+    /// What the document says of each operation, by method and path.
+    private func documented() throws -> [String: [String: Any]] {
+        let document = try #require(try Yams.load(yaml: Self.text()) as? [String: Any])
+        let paths = try #require(document["paths"] as? [String: [String: Any]])
+        var operations: [String: [String: Any]] = [:]
+        for (path, item) in paths {
+            for (method, operation) in item where Self.methods.contains(method) {
+                operations["\(method.uppercased()) \(path)"] = try #require(operation as? [String: Any])
+            }
+        }
+        return operations
+    }
+
+    private var directory: AccessDirectory {
+        AccessDirectory(store: MemoryTenantStore(), logger: Logger(label: "test"))
+    }
+
+    private var tenant: TenantRoutes {
+        TenantRoutes(
             authenticator: Authenticator(directory: directory, secrets: [[1]]), transcripts: MemoryTranscriptStore())
-        let node = NodeRoutes(checks: [], metrics: Metrics(), gauges: { [] }, document: [])
-        let served = Set((tenant.routes + node.routes).map { "\($0.method) \($0.path)" })
-        #expect(try documented() == served)
+    }
+
+    private func sessions(_ admin: AdminPlane) -> TenantSessionRoutes {
+        TenantSessionRoutes(
+            authenticator: Authenticator(directory: directory, secrets: [[1]]), connections: MemoryConnectionStore(),
+            transcripts: MemoryTranscriptStore(), auditLog: PostgresAuditLog(pool: admin.services.pool))
+    }
+
+    private var node: NodeRoutes { NodeRoutes(checks: [], metrics: Metrics(), gauges: { [] }, document: []) }
+
+    /// Runs `body` with the admin plane over a pool that connects to nothing.
+    private func withAdmin(_ body: (AdminPlane) throws -> Void) async throws {
+        let pool = ConnectionPool(try DatabaseURL("postgres:///nowhere?host=/nonexistent"))
+        let logger = Logger(label: "test")
+        let services = AdminServices(
+            access: directory, pool: pool, connections: MemoryConnectionStore(),
+            engines: [], secrets: [[1]], logger: logger, randomBytes: { [UInt8](repeating: 0, count: $0) })
+        try body(AdminPlane(services: services))
+        await pool.close()
+    }
+
+    @Test func everyRouteIsInTheDocumentAndTheOtherWayRound() async throws {
+        let documented = Set(try documented().keys)
+        try await withAdmin { admin in
+            let served = (tenant.routes + sessions(admin).routes + admin.routes + node.routes)
+                .map { "\($0.method) \($0.path)" }
+            #expect(Set(served).count == served.count, "a route is there twice")
+            #expect(documented.subtracting(served) == [], "documented and not served")
+            #expect(Set(served).subtracting(documented) == [], "served and not documented")
+        }
+    }
+
+    @Test func theDocumentHasEachRoutesRoles() async throws {
+        let documented = try documented()
+        try await withAdmin { admin in
+            var withRoles = Set(documented.filter { $0.value["x-roles"] != nil }.keys)
+            for route in admin.adminRoutes {
+                let name = "\(route.method) \(route.path)"
+                let operation = try #require(documented[name])
+                // In the order in which the type has them.
+                let roles = AdminRole.allCases.filter(route.roles.contains).map(\.rawValue)
+                #expect(operation["x-roles"] as? [String] == roles, "\(name)")
+                #expect((operation["security"] as? [[String: Any]])?.map { Array($0.keys) } == [["admin"]], "\(name)")
+                withRoles.remove(name)
+            }
+            #expect(withRoles == [], "roles of what is not in the admin plane")
+        }
+    }
+
+    /// A key is required, optional or unknown in the document as it is to the route.
+    @Test func theDocumentHasEachRoutesIdempotencyKey() async throws {
+        let documented = try documented()
+        try await withAdmin { admin in
+            for route in admin.adminRoutes {
+                let name = "\(route.method) \(route.path)"
+                let parameters = documented[name]?["parameters"] as? [[String: Any]] ?? []
+                let names = parameters.compactMap { ($0["$ref"] as? String)?.split(separator: "/").last }
+                let expected: [Substring] =
+                    switch route.idempotency {
+                    case .required: ["IdempotencyKey"]
+                    case .optional: ["OptionalIdempotencyKey"]
+                    case .unused: []
+                    }
+                #expect(names.filter { $0.hasSuffix("IdempotencyKey") } == expected, "\(name)")
+            }
+        }
+    }
+
+    @Test func whatATenantsKeyOpensSaysWhichScopeItNeeds() throws {
+        let known = Set(Scope.allCases.map(\.rawValue))
+        for (name, operation) in try documented() where operation["security"] == nil {
+            let scopes = try #require(operation["x-scopes"] as? [String], "\(name)")
+            #expect(!scopes.isEmpty && known.isSuperset(of: scopes), "\(name)")
+        }
     }
 }
