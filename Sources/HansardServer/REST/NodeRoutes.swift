@@ -1,3 +1,4 @@
+import EventLoops
 import FoundationEssentials
 import Hansard
 import Web
@@ -18,7 +19,8 @@ struct NodeRoutes: Sendable {
     let document: [UInt8]
 
     var routes: [Route] {
-        [
+        let page = KeptResponse()
+        return [
             Route("GET", "/healthz") { _ in .json { $0.field("status", "ok") } },
             Route("GET", "/readyz", ready),
             Route("GET", "/metrics") { [metrics, gauges] _ in
@@ -30,6 +32,7 @@ struct NodeRoutes: Sendable {
             Route("GET", "/openapi.yaml") { [document] _ in
                 HTTPResponse(status: 200, headers: ["Content-Type": "application/yaml"], body: document)
             },
+            Route("GET", "/docs") { [document] _ in try page.get { try DocumentPage.response(document) } },
         ]
     }
 
@@ -43,5 +46,17 @@ struct NodeRoutes: Sendable {
                 }
             }
         }
+    }
+}
+
+/// An answer that is made when it is first asked for, and then is the same for everybody.
+private final class KeptResponse: Sendable {
+    private let kept = Locked<HTTPResponse?>(nil)
+
+    func get(_ make: () throws -> HTTPResponse) throws -> HTTPResponse {
+        if let response = kept.withLock({ $0 }) { return response }
+        let response = try make()
+        kept.withLock { $0 = response }
+        return response
     }
 }

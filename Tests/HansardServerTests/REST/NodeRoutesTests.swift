@@ -60,7 +60,8 @@ import Web
         #expect(response.text == "openapi: 3.1.0\n")
     }
 
-    @Test(arguments: ["/healthz", "/readyz", "/metrics", "/openapi.yaml"]) func theyAreReadOnly(_ path: String) async {
+    @Test(arguments: ["/healthz", "/readyz", "/metrics", "/openapi.yaml", "/docs"])
+    func theyAreReadOnly(_ path: String) async {
         #expect(await router.respond(to: REST.request("POST", path)).status == 405)
         #expect(await router.respond(to: REST.request("HEAD", path)).status == 200)
     }
