@@ -1,0 +1,60 @@
+"""The admin plane as an operator's program calls it."""
+
+import uuid
+from dataclasses import dataclass
+
+import requests
+
+from contract import Operation, names_in
+
+UNKNOWN = {
+    "tenant_id": str(uuid.UUID(int=1)),
+    "key_id": "key_" + "0" * 22,
+    "token_id": "adm_" + "0" * 22,
+    "session_id": str(uuid.UUID(int=2)),
+    "node": "nowhere",
+}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Whoever holds an admin token."""
+
+    server: object
+    token: str
+
+    @staticmethod
+    def owner(server) -> "Operator":
+        """With the token that `hansard dev` made."""
+        return Operator(server, server.dev_env["HANSARD_ADMIN_TOKEN"])
+
+    def call(self, method: str, path: str, body=None, **headers: str) -> requests.Response:
+        """Every call that may be repeated gets a name of its own, unless one is given."""
+        sent = {"Authorization": f"Bearer {self.token}"}
+        if method != "GET":
+            sent["Idempotency-Key"] = str(uuid.uuid4())
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.request(method, self.server.url + path, headers=sent, json=body, timeout=20)
+
+    def perform(self, operation: Operation, body=None, **names: str) -> requests.Response:
+        """An operation of the document; parts of its path that are not given are of things that are not there."""
+        parts = {name: names.get(name, UNKNOWN[name]) for name in names_in(operation.path)}
+        return self.call(operation.method, operation.path.format(**parts), body)
+
+    def made(self, path: str, body: dict) -> dict:
+        """What creating something is answered."""
+        answer = self.call("POST", path, body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def tenant(self, name: str = "a tenant", **fields) -> str:
+        return self.made("/v1/admin/tenants", {"name": name, **fields})["id"]
+
+    def key(self, tenant: str, name: str = "a key", **fields) -> dict:
+        return self.made(f"/v1/admin/tenants/{tenant}/keys", {"name": name, **fields})
+
+    def with_role(self, role: str, **fields) -> "Operator":
+        token = self.made("/v1/admin/tokens", {"name": f"a test's {role}", "role": role, **fields})
+        return Operator(self.server, token["token"])
