@@ -51,7 +51,7 @@ import Yams
         let pool = ConnectionPool(try DatabaseURL("postgres:///nowhere?host=/nonexistent"))
         let logger = Logger(label: "test")
         let services = AdminServices(
-            access: directory, pool: pool, connections: MemoryConnectionStore(),
+            access: directory, pool: pool, connections: PostgresConnectionStore(pool: pool),
             engines: [], secrets: [[1]], logger: logger, randomBytes: { [UInt8](repeating: 0, count: $0) })
         try body(AdminPlane(services: services))
         await pool.close()
