@@ -27,6 +27,7 @@ extension ListenConnection {
             hasBegun = true
             logger.info(
                 "session started", metadata: ["engine": "\(records.engine.name)", "model": "\(records.options.model)"])
+            services.keyUse.opened(records.lease.key, at: records.startedAt)
             joinMinutes()
             run(session.claimed(now: .now))
         case .limitReached(let limit):

@@ -18,6 +18,7 @@ struct ListenServices: Sendable {
     let metrics: Metrics
     let held = HeldTotal()
     let minutes: NodeMinutes
+    let keyUse = KeyUse()
     let limits: RecentLimits
     let suspects = SuspectOwners()
     let statedLimits = StatedLimits()
