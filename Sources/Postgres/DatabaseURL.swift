@@ -48,6 +48,19 @@ public struct DatabaseURL: Sendable, Equatable, CustomStringConvertible {
         return "postgresql://\(user)\(host ?? "localhost"):\(settings["port"] ?? "5432")/\(database ?? "")"
     }
 
+    /// The same database for another role, which logs in without a password: for a server that trusts its socket.
+    ///
+    /// - Throws: `.protocol` if libpq cannot read the name.
+    public func loggingIn(as role: String) throws(PostgresError) -> DatabaseURL {
+        var settings = settings.filter { $0.key != "password" }
+        settings["user"] = role
+        // In keyword form, because no value needs percent-encoding there.
+        let words = settings.sorted { $0.key < $1.key }.map { name, value in
+            "\(name)='" + value.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
+        }
+        return try DatabaseURL(words.joined(separator: " "))
+    }
+
     /// libpq's words on one line, without the password.
     func redacted(_ message: String) -> String {
         var text = message.split(separator: "\n").map { $0.drop { $0 == " " || $0 == "\t" } }.joined(separator: "; ")

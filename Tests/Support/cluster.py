@@ -10,6 +10,8 @@ from pathlib import Path
 from server import make_state_dir
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+# As whom nodes log in: a member of hansard_app, which owns nothing.
+NODE_ROLE = "hansard_test_node"
 
 
 class Cluster:

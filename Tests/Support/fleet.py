@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aws_emulators import environment_without_aws
 from aws_state import Table
-from cluster import Cluster
+from cluster import NODE_ROLE, Cluster
 from database import Database
 from places import BINARY
 from processes import wait_until
@@ -45,6 +45,10 @@ class Founding:
         self.binary = binary
         with Server(binary, HANSARD_DATABASE_URL=cluster.url, HANSARD_SECRET=SECRET, HANSARD_ENGINE="synthetic") as first:
             self.key = first.key
+        Database(cluster.url).query(
+            f"DO $$ BEGIN CREATE ROLE {NODE_ROLE} LOGIN IN ROLE hansard_app; "
+            "EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
         self._template = Database(cluster.url.replace("/postgres?", "/template1?"))
         self._copies = 0
 
@@ -64,7 +68,8 @@ class Fleet:
         self.binary = founding.binary
         self.database = founding.copy()
         self.settings = {
-            "HANSARD_DATABASE_URL": self.database.url,
+            # Nodes find in the database what its doors show them.
+            "HANSARD_DATABASE_URL": self.database.url.replace("//postgres@", f"//{NODE_ROLE}@"),
             "HANSARD_DATABASE_OWNER_URL": self.database.url,
             "HANSARD_SECRET": SECRET,
             "HANSARD_ENGINE": "synthetic",
@@ -79,7 +84,7 @@ class Fleet:
     def connect_through(self, port: int) -> None:
         """Has nodes that are started afterwards reach Postgres by a port of this machine."""
         name = self.database.url.split("/")[3].split("?")[0]
-        self.settings["HANSARD_DATABASE_URL"] = f"postgresql://postgres@127.0.0.1:{port}/{name}"
+        self.settings["HANSARD_DATABASE_URL"] = f"postgresql://{NODE_ROLE}@127.0.0.1:{port}/{name}"
 
     def limit_sessions(self, limit: int) -> None:
         """For nodes that are started afterwards."""

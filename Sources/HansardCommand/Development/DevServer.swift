@@ -18,6 +18,8 @@ final class DevServer {
     private let logger: Logger
     private let signals: StopSignals
     private var settings: Settings
+    /// nil if the settings name a database.
+    private var database: DevDatabase?
     private var running: [(name: String, stop: () async -> Void)] = []
 
     /// Takes the state directory; nothing is started yet.
@@ -62,16 +64,20 @@ final class DevServer {
         logger.info("starting the private Postgres in \(directory.path)")
         let database = try await DevDatabase.start(in: directory)
         running.append(("the private Postgres", { await database.stop() }))
-        settings.databaseURL = database.url
-        settings.databaseOwnerURL = settings.databaseOwnerURL ?? database.url
+        self.database = database
+        settings.databaseURL = try database.nodeURL
+        settings.databaseOwnerURL = database.url
     }
 
     /// Schema, secret, tenant, key.
     private func prepare() async throws {
-        guard let url = settings.databaseURL else { return }
+        guard let url = settings.databaseOwnerURL ?? settings.databaseURL else { return }
         let logger = logger
-        try await MigrateCommand.migrate(settings.databaseOwnerURL ?? url, folder: settings.migrations) {
-            logger.info("\($0)")
+        try await MigrateCommand.migrate(url, folder: settings.migrations) { logger.info("\($0)") }
+        do {
+            try await database?.makeNodeRole()
+        } catch {
+            throw CommandFailure(message: "the role of the node cannot be made: \(explain(error))")
         }
         if settings.secrets.isEmpty {
             let secret = try directory.secret { SecureRandom.bytes(count: 32).hexadecimal }

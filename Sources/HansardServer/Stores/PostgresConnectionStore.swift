@@ -3,9 +3,9 @@ public import Postgres
 
 /// Leases, nodes and session status in Postgres: the store for one region that has no DynamoDB.
 ///
-/// The decisions are functions of the database (`Migrations/0002_connections.sql`, `0006_quotas.sql`), so that each
-/// call is one round trip and one transaction; a tenant's claims and releases take turns by the row lock of its
-/// counter.
+/// Each call is one function of the database (`Migrations/0002_connections.sql`, `0006_quotas.sql`,
+/// `0008_isolation.sql`), one round trip and one transaction; a tenant's claims and releases take turns by the row lock
+/// of its counter.
 public struct PostgresConnectionStore: ConnectionStore {
     let pool: ConnectionPool
 
@@ -46,16 +46,13 @@ public struct PostgresConnectionStore: ConnectionStore {
     /// See `ConnectionStore`.
     public func renew(_ lease: Lease) async throws -> Bool {
         try await HansardError.mapping {
-            let changed = try await pool.execute(
+            let rows = try await pool.query(
                 """
-                UPDATE leases
-                SET connection_id = \(lease.connection.rawValue),
-                    used_ms = GREATEST(used_ms, \(lease.usedMilliseconds))
-                WHERE tenant_id = \(lease.tenant.rawValue) AND session_id = \(lease.session.rawValue)
-                    AND nonce = \(lease.nonce)
+                SELECT renew_lease(\(lease.tenant.rawValue), \(lease.session.rawValue), \(lease.nonce),
+                    \(lease.connection.rawValue), \(lease.usedMilliseconds)) AS renewed
                 """
             )
-            return changed == 1
+            return try rows.only().value("renewed")
         }
     }
 
@@ -97,26 +94,16 @@ public struct PostgresConnectionStore: ConnectionStore {
     /// See `ConnectionStore`.
     public func finishStoring(_ session: SessionID, transcriptLocation: String) async throws -> Bool {
         try await HansardError.mapping {
-            let changed = try await pool.execute(
-                """
-                UPDATE session_status SET state = end_state, transcript_location = \(transcriptLocation)
-                WHERE session_id = \(session.rawValue) AND state = 'storing'
-                """
-            )
-            return changed == 1
+            let rows = try await pool.query(
+                "SELECT finish_storing(\(session.rawValue), \(transcriptLocation)) AS finished")
+            return try rows.only().value("finished")
         }
     }
 
     /// See `ConnectionStore`.
     public func status(of session: SessionID) async throws -> SessionStatus? {
         try await HansardError.mapping {
-            let rows = try await pool.query(
-                """
-                SELECT * FROM session_status s WHERE session_id = \(session.rawValue)
-                    AND NOT EXISTS (
-                        SELECT FROM leases l WHERE l.tenant_id = s.tenant_id AND l.session_id = s.session_id)
-                """
-            )
+            let rows = try await pool.query("SELECT * FROM status_of_session(\(session.rawValue))")
             return try rows.first.map(SessionStatus.init(row:))
         }
     }
@@ -137,9 +124,7 @@ public struct PostgresConnectionStore: ConnectionStore {
     /// See `ConnectionStore`.
     public func leases(of tenant: TenantID) async throws -> [Lease] {
         try await HansardError.mapping {
-            let rows = try await pool.query(
-                "SELECT * FROM leases WHERE tenant_id = \(tenant.rawValue) ORDER BY claimed_at, session_id"
-            )
+            let rows = try await pool.query("SELECT * FROM leases_of_tenant(\(tenant.rawValue))")
             return try rows.map(Lease.init(row:))
         }
     }
@@ -147,12 +132,7 @@ public struct PostgresConnectionStore: ConnectionStore {
     /// See `ConnectionStore`.
     public func leases(heldBy epoch: NodeEpoch) async throws -> [Lease] {
         try await HansardError.mapping {
-            let rows = try await pool.query(
-                """
-                SELECT * FROM leases WHERE epoch = \(epoch.epoch) AND node = \(epoch.node)
-                ORDER BY claimed_at, session_id
-                """
-            )
+            let rows = try await pool.query("SELECT * FROM leases_held_by(\(epoch.node), \(epoch.epoch))")
             return try rows.map(Lease.init(row:))
         }
     }
@@ -162,12 +142,8 @@ public struct PostgresConnectionStore: ConnectionStore {
         try await HansardError.mapping {
             try await pool.query(
                 """
-                INSERT INTO nodes (node, epoch, heartbeat, address, region, version, is_draining)
-                VALUES (\(node.epoch.node), \(node.epoch.epoch), \(node.heartbeat), \(node.address), \(node.region),
-                    \(node.version), \(node.isDraining))
-                ON CONFLICT (node, epoch) DO UPDATE
-                SET heartbeat = excluded.heartbeat, address = excluded.address, region = excluded.region,
-                    version = excluded.version, is_draining = excluded.is_draining, heartbeat_at = now()
+                SELECT heartbeat_of_node(\(node.epoch.node), \(node.epoch.epoch), \(node.heartbeat), \(node.address),
+                    \(node.region), \(node.version), \(node.isDraining))::text
                 """
             )
         }
@@ -176,7 +152,7 @@ public struct PostgresConnectionStore: ConnectionStore {
     /// See `ConnectionStore`.
     public func nodes() async throws -> [NodeRecord] {
         try await HansardError.mapping {
-            let rows = try await pool.query("SELECT * FROM nodes ORDER BY registered_at, node, epoch")
+            let rows = try await pool.query("SELECT * FROM all_nodes()")
             return try rows.map(NodeRecord.init(row:))
         }
     }
@@ -184,7 +160,7 @@ public struct PostgresConnectionStore: ConnectionStore {
     /// See `ConnectionStore`.
     public func remove(_ epoch: NodeEpoch) async throws {
         try await HansardError.mapping {
-            try await pool.query("DELETE FROM nodes WHERE node = \(epoch.node) AND epoch = \(epoch.epoch)")
+            try await pool.query("SELECT remove_node(\(epoch.node), \(epoch.epoch))::text")
         }
     }
 

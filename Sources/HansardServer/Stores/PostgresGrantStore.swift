@@ -42,12 +42,7 @@ extension PostgresConnectionStore: GrantStore {
     public func use(of owner: QuotaOwner, in period: QuotaPeriod) async throws -> QuotaUse? {
         try await HansardError.mapping {
             let rows = try await pool.query(
-                """
-                SELECT granted_ms, limit_ms, policy, limit_version FROM minute_quotas
-                WHERE owner = \(owner.description) AND period = \(period.description)
-                    AND limit_version >= 0
-                """
-            )
+                "SELECT * FROM minutes_used(\(owner.description), \(period.description))")
             return try rows.first.map(QuotaUse.init(row:))
         }
     }
@@ -67,12 +62,7 @@ extension PostgresConnectionStore: GrantStore {
     /// See `GrantStore`.
     public func grants(heldBy epoch: NodeEpoch) async throws -> [Grant] {
         try await HansardError.mapping {
-            let rows = try await pool.query(
-                """
-                SELECT * FROM minute_grants
-                WHERE epoch = \(epoch.epoch) AND node = \(epoch.node) AND retired_at IS NULL ORDER BY owner, period
-                """
-            )
+            let rows = try await pool.query("SELECT * FROM minute_grants_held_by(\(epoch.node), \(epoch.epoch))")
             return try rows.map(Grant.init(row:))
         }
     }

@@ -3,6 +3,9 @@ public import Hansard
 public import Postgres
 
 /// Tenants, keys and admin tokens in Postgres (`Migrations/0001_access.sql`, `0005_quotas_and_policies.sql`).
+///
+/// What nodes need is behind doors (`0008_isolation.sql`). Whoever makes or looks up a tenant, a key or a token logs in
+/// as the owner of the tables.
 public struct PostgresTenantStore: TenantStore {
     /// Changes that are read one by one; a snapshot is read in place of more.
     static let changeLimit = 10_000
@@ -53,7 +56,7 @@ public struct PostgresTenantStore: TenantStore {
     /// See `TenantStore`.
     public func accessSequence() async throws -> Int64 {
         try await HansardError.mapping {
-            try await pool.query("SELECT value FROM access_sequence").only().value("value")
+            try await pool.query("SELECT last_access_change() AS value").only().value("value")
         }
     }
 
@@ -62,23 +65,19 @@ public struct PostgresTenantStore: TenantStore {
         try await HansardError.mapping {
             // All statements see the same moment.
             try await pool.transaction(isolation: .repeatableReadOnly) { connection in
-                let sequence: Int64 = try await connection.query("SELECT value FROM access_sequence").only()
+                let sequence: Int64 = try await connection.query("SELECT last_access_change() AS value").only()
                     .value("value")
-                let tenants = try await connection.query("SELECT * FROM tenants WHERE status <> 'deleted'").map(
+                let tenants = try await connection.query("SELECT * FROM tenants_for_nodes(NULL)").map(
                     Tenant.init(row:))
                 var keys: [(SecretDigest, APIKey)] = []
                 var last = ""
                 while true {
-                    let page = try await connection.query(
-                        """
-                        SELECT * FROM api_keys WHERE key_id > \(last) COLLATE "C" ORDER BY key_id COLLATE "C"
-                        LIMIT \(Self.snapshotPage)
-                        """)
+                    let page = try await connection.query("SELECT * FROM keys_after(\(last), \(Self.snapshotPage))")
                     keys += try page.map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
                     guard page.count == Self.snapshotPage, let next = keys.last?.1.id.rawValue else { break }
                     last = next
                 }
-                let tokens = try await connection.query("SELECT * FROM admin_tokens WHERE revoked_at IS NULL")
+                let tokens = try await connection.query("SELECT * FROM admin_tokens_for_nodes()")
                     .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
                 return AccessSnapshot(sequence: sequence, tenants: tenants, keys: keys, adminTokens: tokens)
             }
@@ -94,8 +93,8 @@ extension PostgresTenantStore {
             try await pool.transaction(isolation: .repeatableReadOnly) { connection in
                 let events = try await connection.query(
                     """
-                    SELECT sequence, subject, subject_id FROM access_events WHERE sequence > \(sequence)
-                    ORDER BY sequence LIMIT \(Self.changeLimit + 1)
+                    SELECT sequence, subject, subject_id
+                    FROM access_events_since(\(sequence), \(Self.changeLimit + 1))
                     """)
                 // Numbers follow each other: a gap is what has been cleared away.
                 guard events.count <= Self.changeLimit,
@@ -118,24 +117,24 @@ extension PostgresTenantStore {
         let tenants = Set((changed["tenant"] ?? []).compactMap(UUID.init(uuidString:)))
         if !tenants.isEmpty {
             changes.tenants = try await connection.query(
-                "SELECT * FROM tenants WHERE status <> 'deleted' AND tenant_id = ANY(\(Array(tenants)))"
+                "SELECT * FROM tenants_for_nodes(\(Array(tenants)))"
             ).map(Tenant.init(row:))
             changes.removedTenants = tenants.subtracting(changes.tenants.map(\.id.rawValue)).map(TenantID.init)
         }
         let keys = Set(changed["key"] ?? [])
         if !keys.isEmpty {
-            changes.keys = try await connection.query("SELECT * FROM api_keys WHERE key_id = ANY(\(Array(keys)))")
+            changes.keys = try await connection.query("SELECT * FROM keys_for_nodes(\(Array(keys)))")
                 .map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
             changes.removedKeys = keys.subtracting(changes.keys.map(\.1.id.rawValue)).map(KeyID.init)
         }
         if changed["token"] != nil {
-            changes.adminTokens = try await connection.query("SELECT * FROM admin_tokens WHERE revoked_at IS NULL")
+            changes.adminTokens = try await connection.query("SELECT * FROM admin_tokens_for_nodes()")
                 .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
         }
         let commands = (changed["command"] ?? []).compactMap(UUID.init(uuidString:))
         if !commands.isEmpty {
             changes.commands = try await connection.query(
-                "SELECT * FROM node_commands WHERE command_id = ANY(\(commands)) ORDER BY given_at, command_id"
+                "SELECT * FROM commands_for_nodes(\(commands))"
             ).compactMap(NodeCommand.init(row:))
         }
     }

@@ -2,7 +2,7 @@ import FoundationEssentials
 public import Hansard
 public import Postgres
 
-/// Usage rows in Postgres (`Migrations/0003_usage.sql`, `0004_engines.sql`).
+/// Usage rows in Postgres (`Migrations/0003_usage.sql`, `0004_engines.sql`, `0008_isolation.sql`).
 public struct PostgresUsageStore: UsageStore {
     /// Rows that go into one statement; more make several statements of one transaction.
     static let maximumRowsPerStatement = 1_000
@@ -35,7 +35,7 @@ public struct PostgresUsageStore: UsageStore {
         try await HansardError.mapping {
             let rows = try await pool.query(
                 """
-                SELECT * FROM usage_rows WHERE tenant_id = \(tenant.rawValue) AND session_id = \(session.rawValue)
+                SELECT * FROM usage_of_session(\(tenant.rawValue), \(session.rawValue))
                 """
             )
             return try rows.first.map(UsageRow.init(row:))
@@ -59,27 +59,11 @@ public struct PostgresUsageStore: UsageStore {
             String(decoding: try encoder.encode(row.tags.map(\.storable)), as: UTF8.self)
         }
         return """
-            INSERT INTO usage_rows (tenant_id, session_id, key_id, engine, model, language, tags, region, channels,
-                audio_ms, engine_ms, connected_ms, started_at, ended_at)
-            SELECT tenant_id, session_id, key_id, engine, model, language,
-                ARRAY(SELECT tag FROM jsonb_array_elements_text(tags::jsonb) WITH ORDINALITY AS t (tag, place)
-                    ORDER BY place),
-                region, channels, audio_ms, engine_ms, connected_ms, started_at, ended_at
-            FROM unnest(\(rows.map(\.tenant.rawValue)), \(rows.map(\.session.rawValue)),
+            SELECT record_usage(\(rows.map(\.tenant.rawValue)), \(rows.map(\.session.rawValue)),
                 \(rows.map(\.key.rawValue)), \(rows.map(\.engine.storable)), \(rows.map(\.model.storable)),
                 \(rows.map(\.language.storable)), \(tags), \(rows.map(\.region)), \(rows.map(\.channels)),
                 \(rows.map(\.audioMilliseconds)), \(rows.map(\.engineMilliseconds)),
-                \(rows.map(\.connectedMilliseconds)), \(rows.map(\.startedAt)), \(rows.map(\.endedAt)))
-                AS u (tenant_id, session_id, key_id, engine, model, language, tags, region, channels, audio_ms,
-                    engine_ms, connected_ms, started_at, ended_at)
-            ON CONFLICT (tenant_id, session_id) DO UPDATE
-            SET audio_ms = GREATEST(usage_rows.audio_ms, excluded.audio_ms),
-                engine_ms = GREATEST(usage_rows.engine_ms, excluded.engine_ms),
-                connected_ms = GREATEST(usage_rows.connected_ms, excluded.connected_ms),
-                ended_at = GREATEST(usage_rows.ended_at, excluded.ended_at)
-            WHERE (excluded.audio_ms, excluded.engine_ms, excluded.connected_ms, excluded.ended_at)
-                IS DISTINCT FROM
-                    (usage_rows.audio_ms, usage_rows.engine_ms, usage_rows.connected_ms, usage_rows.ended_at)
+                \(rows.map(\.connectedMilliseconds)), \(rows.map(\.startedAt)), \(rows.map(\.endedAt)))::text
             """
     }
 }

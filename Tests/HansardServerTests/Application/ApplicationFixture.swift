@@ -12,8 +12,10 @@ import Web
 
 /// A node in the test's own process, with a database and folders of its own, which may be started several times.
 struct ApplicationFixture {
+    /// For nodes.
     let database: DatabaseURL
     let folder: TestFolder
+    /// The owner's.
     let pool: ConnectionPool
     let loop: EventLoop
     let log = LogRecorder()
@@ -25,12 +27,12 @@ struct ApplicationFixture {
 
     /// - Parameter limit: how many sessions the tenant may have at once.
     static func make(limit: Int? = nil) async throws -> ApplicationFixture {
-        let database = try await TestPostgres.database()
-        try await Migrations(directory: StoreFixture.migrationsDirectory).apply(to: database)
+        let owner = try await TestPostgres.database()
+        let database = try await StoreFixture.migrate(owner)
         var options = ConnectionPool.Options()
         options.connections = 2
         options.waitTimeout = .seconds(60)
-        let pool = ConnectionPool(database, options: options)
+        let pool = ConnectionPool(owner, options: options)
         let tenants = PostgresTenantStore(pool: pool)
         try await tenants.create(
             Tenant(

@@ -21,8 +21,8 @@ import Testing
     ) async throws {
         let fixture = try await StoreFixture.make()
         do {
-            let store = PostgresTenantStore(pool: fixture.pool)
-            let directory = AccessDirectory(store: store, logger: log.logger)
+            let store = PostgresTenantStore(pool: fixture.ownerPool)
+            let directory = AccessDirectory(store: PostgresTenantStore(pool: fixture.pool), logger: log.logger)
             let erasures = ["node-1", "node-2"].map {
                 TranscriptErasure(
                     pool: fixture.pool, access: directory, transcripts: transcripts, node: $0, logger: log.logger)
@@ -36,7 +36,7 @@ import Testing
     }
 
     private func actions(_ fixture: StoreFixture) async throws -> [String] {
-        try await fixture.pool.query("SELECT action, changes FROM audit_log ORDER BY occurred_at, place").map {
+        try await fixture.ownerPool.query("SELECT action, changes FROM audit_log ORDER BY occurred_at, place").map {
             try $0.value("action", as: String.self) + " " + $0.value("changes", as: String.self)
         }
     }
@@ -52,7 +52,7 @@ import Testing
             try await store.create(Tenant(id: Sample.otherTenant, name: "two", createdAt: now))
             for erasure in erasures { try await erasure.look(now: now) }
             #expect(try await transcripts.list(tenant: Sample.tenant, before: nil, limit: 10).count == 3)
-            try await fixture.pool.query(
+            try await fixture.ownerPool.query(
                 "UPDATE tenants SET status = 'deleted' WHERE tenant_id = \(Sample.tenant.rawValue)")
             for erasure in erasures + erasures { try await erasure.look(now: now) }
             #expect(try await transcripts.list(tenant: Sample.tenant, before: nil, limit: 10).isEmpty)

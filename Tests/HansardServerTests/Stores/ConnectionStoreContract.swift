@@ -30,7 +30,7 @@ enum ConnectionStoreConformer: String, CaseIterable, Sendable {
                 store: PostgresConnectionStore(pool: fixture.pool),
                 peer: PostgresConnectionStore(pool: fixture.peerPool),
                 breakCounter: { owner, difference in
-                    try await fixture.pool.query(
+                    try await fixture.ownerPool.query(
                         "UPDATE slots SET held = held + \(difference) WHERE owner = \(owner.description)"
                     )
                 },

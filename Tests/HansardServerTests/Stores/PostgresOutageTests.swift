@@ -56,7 +56,7 @@ import Testing
             let release = Task { try await store.release(lease, status: .new(lease)) }
             // Commit only once the release waits for us. If it does not wait, the count ends this and the test fails.
             for _ in 0..<300 {
-                let waiting = try await fixture.pool.query(
+                let waiting = try await fixture.ownerPool.query(
                     """
                     SELECT 1 FROM pg_stat_activity
                     WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -80,12 +80,12 @@ import Testing
         let old = Lease.new(TenantID(UUID()))
         _ = try await store.release(old, status: .new(old))
         #expect(try await store.claim(old, limit: limit) == .superseded)
-        try await fixture.pool.query("UPDATE lease_tombstones SET expires_at = now() - interval '1 second'")
+        try await fixture.ownerPool.query("UPDATE lease_tombstones SET expires_at = now() - interval '1 second'")
         #expect(try await store.claim(old, limit: limit) == .claimed)
         // Any later release removes what has expired.
         let other = Lease.new(TenantID(UUID()))
         _ = try await store.release(other, status: .new(other))
-        let left = try await fixture.pool.query("SELECT session_id FROM lease_tombstones")
+        let left = try await fixture.ownerPool.query("SELECT session_id FROM lease_tombstones")
         #expect(left.map(\.values) == [[.uuid(other.session.rawValue)]])
         await fixture.close()
     }

@@ -8,10 +8,6 @@ import Testing
 
 /// What is Postgres's own in counting sessions and minutes.
 @Suite struct PostgresQuotaTests {
-    private let limits = ClaimLimits(
-        tenant: AdmissionLimit(sessions: 2, newPerMinute: 9, version: 4),
-        key: AdmissionLimit(sessions: 9, newPerMinute: 9, version: 1))
-
     private func run(_ fixture: StoreFixture, _ body: (PostgresConnectionStore) async throws -> Void) async throws {
         do {
             try await body(PostgresConnectionStore(pool: fixture.pool))
@@ -58,7 +54,7 @@ import Testing
     @Test func minutesThatAreOverGoAFewAtATime() async throws {
         let fixture = try await StoreFixture.make()
         try await run(fixture) { store async throws in
-            try await fixture.pool.query(
+            try await fixture.ownerPool.query(
                 """
                 INSERT INTO new_sessions
                 SELECT 'T#gone', now() - i * interval '1 minute', 1, now() - interval '1 second'
@@ -66,7 +62,7 @@ import Testing
                 """
             )
             func left() async throws -> Int {
-                try await fixture.pool.query("SELECT count(*) AS n FROM new_sessions WHERE owner = 'T#gone'")
+                try await fixture.ownerPool.query("SELECT count(*) AS n FROM new_sessions WHERE owner = 'T#gone'")
                     .only().value("n")
             }
             // One whose new sessions are not limited has nothing to do with them.
@@ -80,7 +76,7 @@ import Testing
                 #expect(try await store.claim(.new(tenant), limit: limit) == .claimed)
                 #expect(try await left() == expected)
             }
-            let kept: Int = try await fixture.pool.query(
+            let kept: Int = try await fixture.ownerPool.query(
                 "SELECT begun AS n FROM new_sessions WHERE owner = \(QuotaOwner.tenant(tenant).description)"
             ).only().value("n")
             #expect(kept == 3)
@@ -104,45 +100,6 @@ import Testing
             #expect(try await store.grants(heldBy: node).map(\.period) == [old], "as long as it is asked for")
             try await grow(now, .new())
             #expect(try await store.grants(heldBy: node).isEmpty)
-        }
-    }
-
-    /// A role that owns no table may be given the functions as doors: they need nothing of their caller's.
-    @Test func theFunctionsWorkAsDoors() async throws {
-        let fixture = try await StoreFixture.make()
-        try await run(fixture) { store async throws in
-            try await fixture.pool.query(
-                """
-                DO $$
-                DECLARE door regprocedure;
-                BEGIN
-                    FOR door IN
-                        SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-                        WHERE n.nspname = 'public' AND p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c')
-                    LOOP
-                        EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = public, pg_temp', door);
-                    END LOOP;
-                END $$
-                """
-            )
-            let tenant = TenantID(UUID())
-            let leases = (0..<2).map { _ in Lease.new(tenant) }
-            for lease in leases { #expect(try await store.claim(lease, limits: limits) == .claimed) }
-            #expect(try await store.claim(.new(tenant), limits: limits) == .full(2, tenant))
-            #expect(try await store.release(leases[0], status: .new(leases[0])) == .released)
-            #expect(try await store.reap(leases[1], status: .new(leases[1], .interrupted)))
-            for owner in [QuotaOwner.tenant(tenant), .key(leases[0].key)] {
-                #expect(try await store.repairCount(of: owner) == 0)
-            }
-            let (owner, period, node) = (QuotaOwner.tenant(tenant), QuotaPeriod(.now), NodeEpoch.new())
-            let limit = MinuteLimit(milliseconds: 1_000, version: 1)
-            let request = GrantRequest(
-                owner: owner, period: period, holder: node, sequence: 1, milliseconds: 700, limit: limit)
-            guard case .held(let grant, _) = try await store.grow(request) else {
-                throw CocoaError(.featureUnsupported)
-            }
-            #expect(try await store.retire(grant, used: 300))
-            #expect(try await store.use(of: owner, in: period)?.granted == 300)
         }
     }
 }

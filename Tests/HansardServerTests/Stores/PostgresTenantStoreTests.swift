@@ -57,10 +57,14 @@ import Testing
 
     private func digest() -> SecretDigest { SecretDigest(SecureRandom.bytes(count: 32)) }
 
-    private func withStore(_ body: (PostgresTenantStore, StoreFixture) async throws -> Void) async throws {
+    /// Runs a test with a node's store, and the owner's, which makes what there is.
+    private func withStore(
+        _ body: (PostgresTenantStore, StoreFixture, PostgresTenantStore) async throws -> Void
+    ) async throws {
         let fixture = try await StoreFixture.make()
         do {
-            try await body(PostgresTenantStore(pool: fixture.pool), fixture)
+            try await body(
+                PostgresTenantStore(pool: fixture.pool), fixture, PostgresTenantStore(pool: fixture.ownerPool))
         } catch {
             await fixture.close()
             throw error
@@ -69,18 +73,18 @@ import Testing
     }
 
     @Test func theSnapshotHoldsWhatWasCreated() async throws {
-        try await withStore { store, _ in
+        try await withStore { store, _, owner in
             let empty = try await store.accessSnapshot()
             #expect(empty.tenants.isEmpty && empty.keys.isEmpty)
             var bare = Tenant(id: TenantID(UUID()), name: "Bare", status: .suspended, createdAt: moment(5))
             bare.quotas.version = 0
             let full = tenant()
-            try await store.create(full)
-            try await store.create(bare)
+            try await owner.create(full)
+            try await owner.create(bare)
             let (first, second) = (key(full), key(bare))
             let digests = [digest(), digest()]
-            try await store.create(first, digest: digests[0])
-            try await store.create(second, digest: digests[1])
+            try await owner.create(first, digest: digests[0])
+            try await owner.create(second, digest: digests[1])
             let snapshot = try await store.accessSnapshot()
             #expect(snapshot.tenants == [full.id: full, bare.id: bare])
             #expect(snapshot.keys == [digests[0]: first, digests[1]: second])
@@ -90,7 +94,7 @@ import Testing
     }
 
     @Test func theSequenceGrowsWithEveryChangeAndIsInOrder() async throws {
-        try await withStore { store, fixture in
+        try await withStore { store, fixture, owner in
             var last = try await store.accessSequence()
             func expectGrowth() async throws {
                 let now = try await store.accessSequence()
@@ -98,15 +102,15 @@ import Testing
                 last = now
             }
             let acme = tenant()
-            try await store.create(acme)
+            try await owner.create(acme)
             try await expectGrowth()
-            try await store.create(key(acme, "key_1"), digest: digest())
+            try await owner.create(key(acme, "key_1"), digest: digest())
             try await expectGrowth()
-            try await fixture.pool.query("UPDATE api_keys SET is_enabled = true, revision = revision + 1")
+            try await fixture.ownerPool.query("UPDATE api_keys SET is_enabled = true, revision = revision + 1")
             try await expectGrowth()
-            try await fixture.pool.query("DELETE FROM tenants")
+            try await fixture.ownerPool.query("DELETE FROM tenants")
             try await expectGrowth()
-            let events = try await fixture.pool.query(
+            let events = try await fixture.ownerPool.query(
                 "SELECT sequence, tenant_id, subject, subject_id, change FROM access_events ORDER BY sequence"
             )
             #expect(try events.map { try $0.value("sequence", as: Int64.self) } == Array(1...last))
@@ -120,7 +124,7 @@ import Testing
 
     /// Whoever applies changes, in whatever portions, has what a whole snapshot has.
     @Test(arguments: 0..<5) func changesAddUpToTheSnapshot(seed: Int) async throws {
-        try await withStore { store, fixture in
+        try await withStore { store, fixture, owner in
             var known = try await store.accessSnapshot()
             var tenants: [Tenant] = []
             for step in 0..<40 {
@@ -128,21 +132,22 @@ import Testing
                 switch choice {
                 case 0, 1:
                     tenants.append(tenant("t\(step)"))
-                    try await store.create(tenants[tenants.count - 1])
+                    try await owner.create(tenants[tenants.count - 1])
                 case 2 where !tenants.isEmpty:
-                    try await store.create(key(tenants[step % tenants.count]), digest: digest())
+                    try await owner.create(key(tenants[step % tenants.count]), digest: digest())
                 case 3:
                     let token = AdminToken(id: "adm_\(step)", name: "Ops", role: .viewer, createdAt: moment(0))
-                    try await store.create(token, digest: digest())
+                    try await owner.create(token, digest: digest())
                 case 4 where !tenants.isEmpty:
                     let id = tenants[step % tenants.count].id.rawValue
-                    try await fixture.pool.query(
+                    try await fixture.ownerPool.query(
                         "UPDATE api_keys SET is_enabled = NOT is_enabled WHERE tenant_id = \(id)")
-                    try await fixture.pool.query("UPDATE tenants SET status = 'suspended' WHERE tenant_id = \(id)")
+                    try await fixture.ownerPool.query("UPDATE tenants SET status = 'suspended' WHERE tenant_id = \(id)")
                 default:
-                    try await fixture.pool.query("UPDATE admin_tokens SET revoked_at = now() WHERE token_id LIKE '%3'")
+                    try await fixture.ownerPool.query(
+                        "UPDATE admin_tokens SET revoked_at = now() WHERE token_id LIKE '%3'")
                     guard step % 5 == 0, let gone = tenants.popLast() else { break }
-                    try await fixture.pool.query("DELETE FROM tenants WHERE tenant_id = \(gone.id.rawValue)")
+                    try await fixture.ownerPool.query("DELETE FROM tenants WHERE tenant_id = \(gone.id.rawValue)")
                 }
                 guard step % 3 == 0 else { continue }
                 known.apply(try #require(try await store.accessChanges(since: known.sequence)))
@@ -155,9 +160,9 @@ import Testing
     }
 
     @Test func changesThatWereClearedAwayAreNotPassedOver() async throws {
-        try await withStore { store, fixture in
-            for number in 0..<5 { try await store.create(tenant("t\(number)")) }
-            try await fixture.pool.query("DELETE FROM access_events WHERE sequence <= 3")
+        try await withStore { store, fixture, owner in
+            for number in 0..<5 { try await owner.create(tenant("t\(number)")) }
+            try await fixture.ownerPool.query("DELETE FROM access_events WHERE sequence <= 3")
             #expect(try await store.accessChanges(since: 1) == nil)
             #expect(try await store.accessChanges(since: 3)?.tenants.count == 2)
             #expect(try await store.accessChanges(since: 5)?.sequence == 5)
@@ -165,11 +170,11 @@ import Testing
     }
 
     @Test func commandsComeOnceAndInOrder() async throws {
-        try await withStore { store, fixture in
+        try await withStore { store, fixture, _ in
             let (session, other) = (SessionID(UUID()), UUID())
             let before = try await store.accessSequence()
             for (command, target) in [("drain", "node-1"), ("terminate", "\(session)"), ("undrain", "node-1")] {
-                try await fixture.pool.query(
+                try await fixture.ownerPool.query(
                     """
                     INSERT INTO node_commands (command_id, tenant_id, command, target, given_at)
                     VALUES (gen_random_uuid(), \(other), \(command), \(target), clock_timestamp())
@@ -183,31 +188,30 @@ import Testing
 
     /// Each use of a key is written; nodes need not read the key again for that.
     @Test func thatAKeyWasUsedIsNoChange() async throws {
-        try await withStore { store, fixture in
+        try await withStore { store, fixture, owner in
             let acme = tenant()
-            try await store.create(acme)
-            try await store.create(key(acme), digest: digest())
+            try await owner.create(acme)
+            try await owner.create(key(acme), digest: digest())
             let before = try await store.accessSequence()
-            try await fixture.pool.query("UPDATE api_keys SET last_used_at = now()")
+            try await fixture.ownerPool.query("UPDATE api_keys SET last_used_at = now()")
             #expect(try await store.accessSequence() == before)
         }
     }
 
     /// A reader that polls the sequence must never see a number before all lower ones are visible.
     @Test func numbersBecomeVisibleInOrder() async throws {
-        try await withStore { store, fixture in
+        try await withStore { store, fixture, owner in
             let gaps = try await withThrowingTaskGroup(of: Int.self) { group in
                 for writer in 0..<4 {
                     group.addTask {
-                        let store = PostgresTenantStore(pool: writer < 2 ? fixture.pool : fixture.peerPool)
-                        for number in 0..<15 { try await store.create(tenant("t\(writer)-\(number)")) }
+                        for number in 0..<15 { try await owner.create(tenant("t\(writer)-\(number)")) }
                         return 0
                     }
                 }
                 group.addTask {
                     var gaps = 0
                     for _ in 0..<60 {
-                        let row = try await fixture.pool.query(
+                        let row = try await fixture.ownerPool.query(
                             "SELECT count(*) AS seen, coalesce(max(sequence), 0) AS last FROM access_events"
                         )[0]
                         if try row.value("seen", as: Int.self) != row.value("last", as: Int.self) { gaps += 1 }
@@ -222,29 +226,29 @@ import Testing
     }
 
     @Test func duplicatesAndOrphansAreRefused() async throws {
-        try await withStore { store, _ in
+        try await withStore { _, _, owner in
             let acme = tenant()
-            try await store.create(acme)
-            #expect(await code { try await store.create(acme) } == .conflict)
+            try await owner.create(acme)
+            #expect(await code { try await owner.create(acme) } == .conflict)
             let (first, secret) = (key(acme, "key_1"), digest())
-            try await store.create(first, digest: secret)
-            #expect(await code { try await store.create(first, digest: digest()) } == .conflict)
-            #expect(await code { try await store.create(key(acme, "key_2"), digest: secret) } == .conflict)
-            #expect(await code { try await store.create(key(tenant()), digest: digest()) } == .notFound)
+            try await owner.create(first, digest: secret)
+            #expect(await code { try await owner.create(first, digest: digest()) } == .conflict)
+            #expect(await code { try await owner.create(key(acme, "key_2"), digest: secret) } == .conflict)
+            #expect(await code { try await owner.create(key(tenant()), digest: digest()) } == .notFound)
             let token = AdminToken(id: "adm_1", name: "Ops", role: .operator, createdAt: moment(0))
-            try await store.create(token, digest: secret)
-            #expect(await code { try await store.create(token, digest: digest()) } == .conflict)
-            #expect(await code { try await store.create(tenant("a\0b")) } == .invalid)
+            try await owner.create(token, digest: secret)
+            #expect(await code { try await owner.create(token, digest: digest()) } == .conflict)
+            #expect(await code { try await owner.create(tenant("a\0b")) } == .invalid)
         }
     }
 
     @Test func tokensAndNamesAreFound() async throws {
-        try await withStore { store, fixture in
+        try await withStore { _, fixture, owner in
             let (older, newer) = (tenant("Same", created: 1), tenant("Same", created: 2))
-            try await store.create(newer)
-            try await store.create(older)
-            #expect(try await store.tenant(named: "Same") == older)
-            #expect(try await store.tenant(named: "same") == nil)
+            try await owner.create(newer)
+            try await owner.create(older)
+            #expect(try await owner.tenant(named: "Same") == older)
+            #expect(try await owner.tenant(named: "same") == nil)
             let token = AdminToken(
                 id: "adm_1",
                 name: "Ops",
@@ -253,11 +257,11 @@ import Testing
                 createdAt: moment(0)
             )
             let secret = digest()
-            try await store.create(token, digest: secret)
-            #expect(try await store.adminToken(digest: secret) == token)
-            #expect(try await store.adminToken(digest: digest()) == nil)
-            try await fixture.pool.query("UPDATE admin_tokens SET revoked_at = now()")
-            #expect(try await store.adminToken(digest: secret) == nil)
+            try await owner.create(token, digest: secret)
+            #expect(try await owner.adminToken(digest: secret) == token)
+            #expect(try await owner.adminToken(digest: digest()) == nil)
+            try await fixture.ownerPool.query("UPDATE admin_tokens SET revoked_at = now()")
+            #expect(try await owner.adminToken(digest: secret) == nil)
         }
     }
 }

@@ -4,11 +4,17 @@ import HansardServer
 import Postgres
 import PostgresTesting
 
-/// A migrated database with two pools, as two nodes would have.
+/// A migrated database with two pools, as two nodes would have: they log in as nodes in production do, owning nothing.
 struct StoreFixture {
+    /// For the owner.
     let url: DatabaseURL
     let pool: ConnectionPool
     let peerPool: ConnectionPool
+    /// For tests that write or read past the stores.
+    let ownerPool: ConnectionPool
+
+    /// A login that is a member of `hansard_app`, in whichever cluster.
+    static let nodeRole = "hansard_test_node"
 
     static let migrationsDirectory = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -19,21 +25,41 @@ struct StoreFixture {
     }
 
     static func make(url: DatabaseURL) async throws -> StoreFixture {
-        try await Migrations(directory: migrationsDirectory).apply(to: url)
+        let nodeURL = try await migrate(url)
         var options = ConnectionPool.Options()
         options.connections = 4
         // Fifty callers on a busy machine wait for longer than a server should.
         options.waitTimeout = .seconds(60)
         return StoreFixture(
             url: url,
-            pool: ConnectionPool(url, options: options),
-            peerPool: ConnectionPool(url, options: options)
+            pool: ConnectionPool(nodeURL, options: options),
+            peerPool: ConnectionPool(nodeURL, options: options),
+            ownerPool: ConnectionPool(url, options: options)
         )
+    }
+
+    /// Migrates a database as its owner.
+    ///
+    /// - Returns: where nodes find it.
+    static func migrate(_ url: DatabaseURL) async throws -> DatabaseURL {
+        try await Migrations(directory: migrationsDirectory).apply(to: url)
+        let connection = Connection(url)
+        // Roles belong to the cluster, and other tests make it at the same time.
+        try await connection.execute(
+            """
+            DO $$ BEGIN
+                CREATE ROLE hansard_test_node LOGIN IN ROLE hansard_app;
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+            END $$
+            """)
+        await connection.disconnect()
+        return try url.loggingIn(as: nodeRole)
     }
 
     func close() async {
         await pool.close()
         await peerPool.close()
+        await ownerPool.close()
     }
 }
 

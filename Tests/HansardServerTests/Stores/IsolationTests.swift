@@ -1,0 +1,407 @@
+import Foundation
+import Hansard
+import Postgres
+import PostgresTesting
+import Testing
+
+@testable import HansardServer
+
+/// Tenants are kept apart by the database itself (`Migrations/0008_isolation.sql`), whatever a node's statements say.
+@Suite struct IsolationTests {
+    /// What sees all tenants. Whoever adds a door adds it here, with a call that shows that it needs nothing of its caller.
+    static let doors: [String: Query] = [
+        "access_events_since": "SELECT access_events_since(0, 10)::text",
+        "admin_tokens_for_nodes": "SELECT admin_tokens_for_nodes()::text",
+        "all_nodes": "SELECT all_nodes()::text",
+        "change_minute_grant":
+            """
+        SELECT change_minute_grant('T#door', '2026-01', 'n', gen_random_uuid(), 1, 10,
+            ROW(10, 'hard', 1)::minute_limit)::text
+        """,
+        "claim_lease":
+            """
+        SELECT claim_lease(
+            ROW(gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'door', 'n',
+                gen_random_uuid(), gen_random_uuid(), '', '', now(), 0, true)::leases,
+            ROW(9, 9, 1)::admission_limit, ROW(9, 9, 1)::admission_limit)::text
+        """,
+        "commands_for_nodes": "SELECT commands_for_nodes(ARRAY(SELECT gen_random_uuid()))::text",
+        "finish_storing": "SELECT finish_storing(gen_random_uuid(), 'x')::text",
+        "heartbeat_of_node":
+            "SELECT heartbeat_of_node('n', gen_random_uuid(), gen_random_uuid(), '', '', '', false)::text",
+        "keys_after": "SELECT keys_after('', 10)::text",
+        "keys_for_nodes": "SELECT keys_for_nodes(ARRAY['key_a'])::text",
+        "last_access_change": "SELECT last_access_change()::text",
+        "leases_held_by": "SELECT leases_held_by('n', gen_random_uuid())::text",
+        "minute_grants_held_by": "SELECT minute_grants_held_by('n', gen_random_uuid())::text",
+        "minutes_used": "SELECT minutes_used('T#door', '2026-01')::text",
+        "reap_lease": "SELECT reap_lease(gen_random_uuid(), gen_random_uuid(), 'n', gen_random_uuid(), NULL)::text",
+        "record_usage":
+            """
+        SELECT record_usage(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{k}', '{e}', '{m}', '{l}', '{[]}',
+            '{r}', '{1}', '{1}', '{1}', '{1}', ARRAY[now()], ARRAY[now()])::text
+        """,
+        "release_lease":
+            """
+        SELECT release_lease(gen_random_uuid(), s, gen_random_uuid(),
+            ROW(s, gen_random_uuid(), 'door', 'completed', 'completed', '', now(), now(), 0, 0, NULL, '', now(),
+                0)::session_status)::text
+        FROM gen_random_uuid() AS s
+        """,
+        "remove_node": "SELECT remove_node('n', gen_random_uuid())::text",
+        "renew_lease":
+            "SELECT renew_lease(gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1)::text",
+        "repair_key_slots": "SELECT repair_key_slots('door')::text",
+        "repair_tenant_slots": "SELECT repair_tenant_slots(gen_random_uuid())::text",
+        "retire_minute_grant": "SELECT retire_minute_grant('T#door', '2026-01', 'n', gen_random_uuid(), 0)::text",
+        "state_admission_limit": "SELECT state_admission_limit('T#door', ROW(1, 1, 2)::admission_limit)::text",
+        "state_minute_limit":
+            "SELECT state_minute_limit('T#door', '2026-01', ROW(1, 'hard', 2)::minute_limit)::text",
+        "status_of_session": "SELECT status_of_session(gen_random_uuid())::text",
+        "tenants_for_nodes": "SELECT tenants_for_nodes(NULL)::text",
+    ]
+    /// What nodes call beside them, under the policies that bind themselves.
+    static let ownFunctions = ["leases_of_tenant", "name_tenant", "usage_of_session"]
+    /// Tables that are not forced on their owner: it reads this one before there is any role.
+    static let unforced = ["schema_migrations"]
+
+    private func run(_ body: (StoreFixture) async throws -> Void) async throws {
+        let fixture = try await StoreFixture.make()
+        do {
+            try await body(fixture)
+        } catch {
+            await fixture.close()
+            throw error
+        }
+        await fixture.close()
+    }
+
+    private func texts(_ rows: [Row], _ column: String) throws -> [String] {
+        try rows.map { try $0.value(column, as: String.self) }
+    }
+
+    private static func tables(of pool: ConnectionPool) async throws -> [(name: String, hasTenant: Bool)] {
+        try await pool.query(
+            """
+            SELECT relname::text AS name, EXISTS (
+                SELECT FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = 'tenant_id' AND NOT attisdropped
+            ) AS has_tenant
+            FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+            ORDER BY relname
+            """
+        ).map { (try $0.value("name"), try $0.value("has_tenant")) }
+    }
+
+    // MARK: What the catalogue says
+
+    @Test func everyTableHasItsPolicies() async throws {
+        try await run { fixture in
+            let tables = try await Self.tables(of: fixture.ownerPool)
+            #expect(tables.count > 15)
+            for table in tables {
+                let row = try await fixture.ownerPool.query(
+                    """
+                    SELECT relkind = 'r' AS is_table, relrowsecurity AS is_enabled, relforcerowsecurity AS is_forced,
+                        relispartition AS is_partition
+                    FROM pg_class WHERE oid = \(table.name)::regclass
+                    """
+                ).only()
+                #expect(try row.value("is_table"), "\(table.name): a view would need security_invoker")
+                #expect(try row.value("is_enabled"), "\(table.name)")
+                #expect(try row.value("is_forced") || Self.unforced.contains(table.name), "\(table.name)")
+                #expect(try row.value("is_partition", as: Bool.self) == false)
+                let policies = try await fixture.ownerPool.query(
+                    """
+                    SELECT array_to_string(roles, ',') || ' ' || cmd || ' ' || permissive || ' ' || coalesce(qual, '')
+                        || ' ' || coalesce(with_check, '') AS policy
+                    FROM pg_policies WHERE schemaname = 'public' AND tablename = \(table.name) ORDER BY roles
+                    """)
+                let named = "(NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid"
+                let own = "(tenant_id = ( SELECT \(named) AS \"nullif\"))"
+                var expected = ["hansard_doors ALL PERMISSIVE true true", "hansard_operator ALL PERMISSIVE true true"]
+                if table.hasTenant { expected.insert("hansard_app ALL PERMISSIVE \(own) \(own)", at: 0) }
+                if Self.unforced.contains(table.name) { expected = [] }
+                #expect(try texts(policies, "policy").sorted() == expected, "\(table.name)")
+            }
+        }
+    }
+
+    @Test func nodesOwnNothingAndWriteNothingThemselves() async throws {
+        try await run { fixture in
+            let owned = try await fixture.ownerPool.query(
+                """
+                SELECT d.objid FROM pg_shdepend d JOIN pg_roles r ON d.refobjid = r.oid
+                WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o'
+                    AND r.rolname IN ('hansard_app', 'hansard_operator', 'hansard_test_node')
+                """)
+            #expect(owned.isEmpty)
+            let special = try await fixture.ownerPool.query(
+                """
+                SELECT rolname::text AS name FROM pg_roles WHERE rolname LIKE 'hansard%' AND (rolsuper OR rolbypassrls
+                    OR rolcreaterole OR rolcreatedb OR rolreplication
+                    OR rolcanlogin AND rolname IN ('hansard_app', 'hansard_operator', 'hansard_doors'))
+                """)
+            #expect(try texts(special, "name").filter { $0 != "hansard" }.isEmpty, "hansard is the cluster's superuser")
+            // Privileges of the login itself, through whatever role; partitions are tables of pg_class like others.
+            for table in try await Self.tables(of: fixture.ownerPool) {
+                let row = try await fixture.ownerPool.query(
+                    """
+                    SELECT has_table_privilege('hansard_test_node', \(table.name),
+                        'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES')
+                        OR has_any_column_privilege('hansard_test_node', \(table.name), 'INSERT, UPDATE') AS may_write
+                    """
+                ).only()
+                #expect(try row.value("may_write", as: Bool.self) == false, "\(table.name)")
+            }
+            let may = try await fixture.ownerPool.query(
+                """
+                SELECT has_schema_privilege('hansard_test_node', 'public', 'CREATE')
+                    OR has_schema_privilege('hansard_doors', 'public', 'CREATE') AS may_create,
+                    pg_has_role('hansard_test_node', 'hansard_operator', 'USAGE') AS has_all,
+                    pg_has_role('hansard_test_node', 'hansard_operator', 'MEMBER') AS may_take_all,
+                    pg_has_role('hansard_test_node', 'hansard_doors', 'MEMBER') AS is_door
+                """
+            ).only()
+            #expect(try may.value("may_create", as: Bool.self) == false)
+            #expect(try may.value("has_all", as: Bool.self) == false)
+            #expect(try may.value("may_take_all"))
+            #expect(try may.value("is_door", as: Bool.self) == false)
+        }
+    }
+
+    @Test func theDoorsAreThoseListed() async throws {
+        try await run { fixture in
+            let definers = try await fixture.ownerPool.query(
+                """
+                SELECT proname::text AS name, proowner::regrole::text AS owner, proconfig AS settings,
+                    has_function_privilege('hansard_app', oid, 'EXECUTE') AS is_open
+                FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace ORDER BY proname
+                """)
+            #expect(try texts(definers, "name") == Self.doors.keys.sorted())
+            for door in definers {
+                #expect(try door.value("owner") == "hansard_doors")
+                #expect(try door.value("settings") == ["search_path=public, pg_temp"])
+                #expect(try door.value("is_open"))
+            }
+            let open = try await fixture.ownerPool.query(
+                """
+                SELECT p.proname::text AS name FROM pg_proc p
+                WHERE p.pronamespace = 'public'::regnamespace
+                    AND has_function_privilege('hansard_test_node', p.oid, 'EXECUTE')
+                ORDER BY 1
+                """)
+            #expect(try texts(open, "name") == (Self.doors.keys + Self.ownFunctions).sorted())
+            // 0 is PUBLIC; without an ACL a function is everybody's.
+            let everybodys = try await fixture.ownerPool.query(
+                """
+                SELECT p.proname::text AS name FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND (
+                    p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0))
+                """)
+            #expect(try texts(everybodys, "name") == [])
+        }
+    }
+
+    @Test func eachDoorWorksForANode() async throws {
+        try await run { fixture in
+            for (name, call) in Self.doors {
+                #expect(call.sql.contains(name + "("))
+                await #expect(throws: Never.self, "\(name)") { try await fixture.pool.query(call) }
+            }
+        }
+    }
+
+    // MARK: What a node sees
+
+    /// Two tenants with a row in every table.
+    private func fill(_ fixture: StoreFixture) async throws -> [TenantID] {
+        let tenants = [TenantID(UUID()), TenantID(UUID())]
+        let (store, owner) = (
+            PostgresConnectionStore(pool: fixture.pool), PostgresTenantStore(pool: fixture.ownerPool)
+        )
+        for tenant in tenants {
+            try await owner.create(Tenant(id: tenant, name: "\(tenant)", createdAt: moment(0)))
+            let key = APIKey(
+                id: KeyID("key_\(tenant)"), tenant: tenant, name: "one", displayPrefix: "", displaySuffix: "",
+                createdAt: moment(0))
+            try await owner.create(key, digest: SecretDigest(SecureBytes.digest()))
+            let token = AdminToken(id: "adm_\(tenant)", name: "Ops", role: .viewer, createdAt: moment(0))
+            try await owner.create(token, digest: SecretDigest(SecureBytes.digest()))
+            let limits = ClaimLimits(tenant: AdmissionLimit(sessions: 9, newPerMinute: 9, version: 1))
+            let leases = (0..<3).map { _ in Lease.new(tenant) }
+            for lease in leases { #expect(try await store.claim(lease, limits: limits) == .claimed) }
+            _ = try await store.release(leases[0], status: .new(leases[0]))
+            _ = try await store.reap(leases[1], status: .new(leases[1], .interrupted))
+            try await store.heartbeat(
+                NodeRecord(
+                    epoch: .new(), heartbeat: UUID(), address: "", region: "", version: "", isDraining: false))
+            _ = try await store.grow(
+                GrantRequest(
+                    owner: .tenant(tenant), period: QuotaPeriod(.now), holder: .new(), sequence: 1, milliseconds: 1,
+                    limit: MinuteLimit(milliseconds: 9, version: 1)))
+            try await PostgresUsageStore(pool: fixture.pool).record([usage(of: leases[0])])
+            try await PostgresAuditLog(pool: fixture.pool).append(
+                AuditEntry(
+                    id: UUID(), tenant: tenant, occurredAt: moment(0), actor: .node("n"), action: "test",
+                    target: .init("tenant", "\(tenant)"), changes: "{}"),
+                commanding: .drain("n"), of: tenant)
+            try await fixture.pool.transaction { connection in
+                try await connection.actAsOperator()
+                try await connection.execute(
+                    "INSERT INTO transcript_expiry VALUES (\(tenant.rawValue), now())")
+                try await connection.execute(
+                    """
+                    INSERT INTO kept_answers (caller, route, idempotency_key, fingerprint, status, headers, body)
+                    VALUES (\("\(tenant)"), '', '', sha256(''), 200, '{}', '')
+                    """)
+            }
+        }
+        return tenants
+    }
+
+    private func usage(of lease: Lease) -> UsageRow {
+        UsageRow(
+            session: lease.session, tenant: lease.tenant, key: lease.key, engine: "", model: "", language: "", tags: [],
+            region: "", channels: 1, audioMilliseconds: 1, connectedMilliseconds: 1, startedAt: moment(0),
+            endedAt: moment(1))
+    }
+
+    private func count(_ table: String, _ connection: Connection) async throws -> Int {
+        try await connection.query("SELECT count(*) AS n FROM \(identifier: table)").only().value("n")
+    }
+
+    @Test func aNodeSeesNothingUntilItNamesATenantAndThenThatOneAlone() async throws {
+        try await run { fixture in
+            let tenants = try await fill(fixture)
+            for table in try await Self.tables(of: fixture.ownerPool) {
+                let here: Int = try await fixture.ownerPool.query(
+                    "SELECT count(*) AS n FROM \(identifier: table.name)"
+                ).only().value("n")
+                #expect(here > 0, "\(table.name) holds nothing that could be hidden")
+                for unnamed in [nil, ""] {
+                    try await fixture.pool.transaction { connection in
+                        if let unnamed {
+                            try await connection.query("SELECT set_config('app.tenant_id', \(unnamed), true)")
+                        }
+                        #expect(try await count(table.name, connection) == 0, "\(table.name)")
+                    }
+                }
+                for tenant in tenants + [TenantID(UUID())] {
+                    try await fixture.pool.transaction { connection in
+                        try await connection.query("SELECT set_config('app.tenant_id', \("\(tenant)"), true)")
+                        let seen = try await count(table.name, connection)
+                        guard table.hasTenant else {
+                            #expect(seen == 0, "\(table.name)")
+                            return
+                        }
+                        #expect((seen > 0) == tenants.contains(tenant), "\(table.name)")
+                        let others: Int = try await connection.query(
+                            """
+                            SELECT count(*) AS n FROM \(identifier: table.name)
+                            WHERE tenant_id IS DISTINCT FROM \(tenant.rawValue)
+                            """
+                        ).only().value("n")
+                        #expect(others == 0, "\(table.name)")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func whatATenantsCallNamesIsForgottenAfterIt() async throws {
+        try await run { fixture in
+            let tenants = try await fill(fixture)
+            try await fixture.pool.transaction { connection in
+                for tenant in tenants {
+                    let held = try await connection.query("SELECT * FROM leases_of_tenant(\(tenant.rawValue))")
+                    #expect(try held.map { TenantID(try $0.value("tenant_id")) } == [tenant])
+                    #expect(try await count("leases", connection) == 0)
+                }
+            }
+        }
+    }
+
+    @Test func anOperatorsSightEndsWithItsTransaction() async throws {
+        try await run { fixture in
+            let tenants = try await fill(fixture)
+            try await fixture.pool.transaction { connection in
+                #expect(try await count("tenants", connection) == 0)
+                try await connection.actAsOperator()
+                #expect(try await count("tenants", connection) == tenants.count)
+                for tenant in tenants.map({ $0 as TenantID? }) + [nil] {
+                    let chain = try await connection.query("SELECT * FROM verify_audit(\(tenant?.rawValue))").only()
+                    #expect(try chain.value("entries", as: Int.self) == (tenant == nil ? 0 : 1))
+                    #expect(try chain.value("first_wrong", as: Int?.self) == nil)
+                }
+            }
+            for _ in 0..<8 {
+                let seen: Int = try await fixture.pool.query("SELECT count(*) AS n FROM tenants").only().value("n")
+                #expect(seen == 0)
+            }
+        }
+    }
+
+    @Test func whatANodeMayNotIsRefused() async throws {
+        let statements: [Query] = [
+            "INSERT INTO leases SELECT * FROM leases", "UPDATE tenants SET name = ''", "DELETE FROM usage_rows",
+            "TRUNCATE audit_log", "CREATE TABLE public.mine (a int)", "ALTER TABLE tenants DISABLE ROW LEVEL SECURITY",
+            "SET ROLE hansard_doors", "SELECT lock_slots('T#a', NULL)", "SELECT make_door('all_nodes()')",
+            "SELECT store_status(NULL, true)", "DROP POLICY seen_by_tenant ON tenants",
+        ]
+        try await run { fixture in
+            for statement in statements {
+                let error = await #expect(throws: PostgresError.self) { try await fixture.pool.query(statement) }
+                #expect(error?.sqlState == "42501", "\(statement.sql): \(error?.message ?? "")")
+            }
+        }
+    }
+
+    /// Something of the caller's that is named like a table is not taken for it.
+    @Test func aDoorDoesNotLookAtItsCallersTables() async throws {
+        try await run { fixture in
+            let tenants = try await fill(fixture)
+            try await fixture.pool.transaction { connection in
+                try await connection.execute("CREATE TEMP TABLE tenants (LIKE public.tenants) ON COMMIT DROP")
+                try await connection.query("SELECT set_config('search_path', 'pg_temp, public', true)")
+                #expect(try await count("tenants", connection) == 0)
+                let seen = try await connection.query("SELECT tenant_id FROM tenants_for_nodes(NULL)")
+                #expect(seen.count == tenants.count)
+            }
+        }
+    }
+
+    // MARK: Without a superuser
+
+    /// The owner of a managed database is no superuser, and policies are forced on it as well.
+    @Test func anOwnerWithoutPrivilegesMigratesAndWorks() async throws {
+        let superuser = try await TestPostgres.database()
+        let name = try #require(superuser.database)
+        let connection = Connection(superuser)
+        try await connection.execute("CREATE ROLE \(identifier: "plain_\(name)") LOGIN CREATEROLE")
+        try await connection.execute(
+            "ALTER DATABASE \(identifier: name) OWNER TO \(identifier: "plain_\(name)")")
+        await connection.disconnect()
+        let fixture = try await StoreFixture.make(url: superuser.loggingIn(as: "plain_\(name)"))
+        do {
+            let tenants = try await fill(fixture)
+            let snapshot = try await PostgresTenantStore(pool: fixture.pool).accessSnapshot()
+            #expect(Set(snapshot.tenants.keys) == Set(tenants))
+            for pool in [fixture.ownerPool, fixture.pool] {
+                let store = PostgresConnectionStore(pool: pool)
+                #expect(try await store.leases(of: tenants[0]).count == 1)
+                #expect(try await store.repairCount(of: .tenant(tenants[0])) == 0)
+            }
+            let rows = try await fixture.ownerPool.execute("UPDATE usage_rows SET region = 'moved'")
+            #expect(rows == tenants.count, "later migrations change rows")
+            try await Migrations(directory: StoreFixture.migrationsDirectory).apply(to: fixture.url)
+        } catch {
+            await fixture.close()
+            throw error
+        }
+        await fixture.close()
+    }
+}
+
+/// Bytes that are digests of nothing.
+private enum SecureBytes {
+    static func digest() -> [UInt8] { (0..<32).map { _ in .random(in: 0...255) } }
+}
