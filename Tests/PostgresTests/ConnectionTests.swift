@@ -163,6 +163,17 @@ import Testing
     }
 }
 
+@Suite struct DatabaseURLTests {
+    @Test func anotherRoleLogsInToTheSameDatabase() throws {
+        let url = try DatabaseURL("postgresql://owner:s%27cret@/a%27b?host=/tmp/a%20%5Cb&port=7&connect_timeout=1")
+        let other = try url.loggingIn(as: "no'de")
+        #expect(other.host == "/tmp/a \\b" && other.database == "a'b")
+        #expect(other.description == "postgresql://no'de@/tmp/a \\b:7/a'b")
+        #expect(try other.loggingIn(as: "owner").description == url.description)
+        #expect(try !String(reflecting: url.loggingIn(as: "x")).contains("cret"))
+    }
+}
+
 @Suite struct QueryTests {
     @Test func interpolationsBecomeParameters() {
         let name = "x'; DROP TABLE t; --"

@@ -110,7 +110,7 @@ extension Setting {
             .optional(.databaseURL),
             default: "HANSARD_DATABASE_URL",
             isSecret: true,
-            "Postgres as the owner of the tables, for migrate alone"
+            "Postgres as the owner of the tables, for migrate and dev alone"
         ),
         Setting(
             "HANSARD_DATABASE_POOL",
