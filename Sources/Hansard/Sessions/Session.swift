@@ -262,6 +262,8 @@ public struct Session: ~Copyable, Sendable {
         switch phase {
         case .live where pauses == .minutes:
             lastHeard = now
+            // The engine's patience begins anew when it has no room again.
+            pausedAt = nil
             return []
         case .live where !pauses.isEmpty:
             lastHeard = now
