@@ -9,7 +9,7 @@ import Testing
 @Suite struct KeyUseTests {
     @Test func theLatestUseIsWrittenAndNeverGoesBack() async throws {
         let fixture = try await StoreFixture.make()
-        let store = PostgresTenantStore(pool: fixture.pool)
+        let store = PostgresTenantStore(pool: fixture.ownerPool)
         try await store.create(Tenant(id: Sample.tenant, name: "one", createdAt: moment(0)))
         for number in UInt8(1)...2 {
             let (digest, key) = Sample.apiKey(number)
