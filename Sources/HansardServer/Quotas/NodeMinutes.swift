@@ -42,7 +42,12 @@ final class NodeMinutes: Sendable {
         var past: [MinuteGrant] = []
         /// What earlier lives of this node may have spent, until what they did not is given back.
         var inherited: [SpendMarks.Mark: Int64] = [:]
+        /// What was used of grants of months that are over and settled: the store keeps those grants, and without a mark a
+        /// later life would take them for unused.
+        var closed: [SpendMarks.Mark: Int64] = [:]
         var isWriting = false
+        /// Since when the disk takes no marks, and when it is tried again; nil if it took the last.
+        var diskFailure: (since: ContinuousClock.Instant, retryAt: ContinuousClock.Instant)?
 
         /// Lets an owner's grant decide.
         mutating func decide(
@@ -158,7 +163,13 @@ final class NodeMinutes: Sendable {
             var worst = MinuteGrant.Supply.available
             for holding in owners.compactMap({ state.holdings[$0] }) {
                 switch holding.grant.supply {
-                case .available: if holding.spendable <= 0, worst == .available { worst = .awaited }
+                case .available where holding.spendable > 0: break
+                case .available:
+                    if let failure = state.diskFailure {
+                        worst = .unavailable(since: failure.since)
+                    } else if worst == .available {
+                        worst = .awaited
+                    }
                 case .awaited: if worst == .available { worst = .awaited }
                 case .unavailable(let since): worst = .unavailable(since: since)
                 case .exhausted, .retired: return holding.grant.supply
@@ -202,6 +213,9 @@ final class NodeMinutes: Sendable {
             for index in state.past.indices {
                 due += state.past[index].looked(now: .now).map { (state.past[index].owner, $0) }
             }
+            for grant in state.past where grant.isSettled {
+                state.closed[SpendMarks.Mark(holder: holder, owner: grant.owner, period: grant.period)] = grant.used
+            }
             state.past.removeAll(where: \.isSettled)
             return due
         }
@@ -227,8 +241,12 @@ final class NodeMinutes: Sendable {
                 state.holdings.keys.flatMap { state.decide($0) { $0.stop(now: .now) } }
             })
         let deadline = ContinuousClock.now + limit
-        while ContinuousClock.now < deadline, !state.withLock({ $0.holdings.values.allSatisfy(\.grant.isSettled) }) {
+        while ContinuousClock.now < deadline,
+            !state.withLock({ $0.past.isEmpty && $0.holdings.values.allSatisfy(\.grant.isSettled) })
+        {
             try? await Task.sleep(for: .milliseconds(20))
+            // What got no answer is sent again, whether or not `run` still goes on.
+            look()
         }
         disk.stop()
     }
@@ -330,7 +348,8 @@ final class NodeMinutes: Sendable {
     /// Writes marks ahead of what will be spent, one write at a time.
     private func moveMarks() {
         let isDue = state.withLock { state in
-            guard !state.isWriting, state.holdings.values.contains(where: { $0.needsMark && $0.grant.available > 0 })
+            guard !state.isWriting, state.diskFailure.map({ $0.retryAt <= .now }) ?? true,
+                state.holdings.values.contains(where: { $0.needsMark && $0.grant.available > 0 })
             else { return false }
             state.isWriting = true
             return true
@@ -341,11 +360,11 @@ final class NodeMinutes: Sendable {
     }
 
     private func writeMarks() {
-        let (wanted, past, inherited) = state.withLock { state in
+        let (wanted, past, kept) = state.withLock { state in
             let wanted = state.holdings.mapValues { (period: $0.grant.period, mark: max($0.mark, $0.wantedMark)) }
-            return (wanted, state.past, state.inherited)
+            return (wanted, state.past, state.inherited.merging(state.closed) { $1 })
         }
-        var lines = inherited
+        var lines = kept
         for (owner, line) in wanted {
             lines[SpendMarks.Mark(holder: holder, owner: owner, period: line.period)] = line.mark
         }
@@ -359,14 +378,20 @@ final class NodeMinutes: Sendable {
         } catch {
             failure = error
         }
-        state.withLock { state in
+        let isFirstFailure = state.withLock { state in
             state.isWriting = false
-            guard failure == nil else { return }
+            guard failure == nil else {
+                defer { state.diskFailure = (state.diskFailure?.since ?? .now, .now + MinuteGrant.firstRetryPause) }
+                return state.diskFailure == nil
+            }
+            state.diskFailure = nil
             for (owner, line) in wanted where state.holdings[owner]?.grant.period == line.period {
                 state.holdings[owner]?.mark = line.mark
             }
+            return false
         }
-        if let failure { return logger.error("the spending of minutes cannot be written down", failure) }
+        if let failure, isFirstFailure { logger.error("the spending of minutes cannot be written down", failure) }
+        // After a failure too: whoever waits has to find out that it has been for too long.
         for owner in wanted.keys { tell(owner, .supply) }
     }
 }

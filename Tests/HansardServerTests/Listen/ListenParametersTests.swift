@@ -43,7 +43,7 @@ import Web
             + "&interim_results=true&endpointing=300&utterance_end_ms=1000&vad_events=true&hansard_events=true"
         let parameters = try ListenParameters(query: query, engine: Self.english)
         let options = parameters.options
-        #expect(parameters.options.wantsHansardEvents)
+        #expect(options.wantsHansardEvents)
         #expect(options.model == "nova-3")
         #expect(options.language == "en-US")
         #expect(options.source == .raw(encoding: "linear16", sampleRate: 44_100, channels: 2))
