@@ -97,7 +97,8 @@ struct Parts: Sendable {
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
         let reaper = LeaseReaper(
             connections: connections, transcripts: transcripts, metrics: metrics, logger: logger)
-        let life = makeLife(services, after: epochFile.last, reaper)
+        let last = epochFile.last
+        let life = makeLife(services, after: last, reaper)
         if !recovery.sessions.isEmpty {
             logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
             await settlement.recover(recovery.sessions)
@@ -111,7 +112,7 @@ struct Parts: Sendable {
         }
         try await life.begin()
         try epochFile.write(services.node.epoch)
-        try services.minutes.begin()
+        try services.minutes.begin(after: last)
         let listener = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger).follow(
             access, pool.url)
         let admin = AdminServices(

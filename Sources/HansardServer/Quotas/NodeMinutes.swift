@@ -42,6 +42,8 @@ final class NodeMinutes: Sendable {
         var past: [MinuteGrant] = []
         /// What earlier lives of this node may have spent, until what they did not is given back.
         var inherited: [SpendMarks.Mark: Int64] = [:]
+        /// Earlier lives that are not settled, with marks or without.
+        var earlier: Set<NodeEpoch> = []
         /// What was used of grants of months that are over and settled: the store keeps those grants, and without a mark a
         /// later life would take them for unused.
         var closed: [SpendMarks.Mark: Int64] = [:]
@@ -182,9 +184,15 @@ final class NodeMinutes: Sendable {
     // MARK: Time
 
     /// Takes over what earlier lives of this node left. Comes before the first session.
-    func begin() throws {
-        let left = (marks.read() ?? [:]).filter { $0.key.holder != holder }
-        state.withLock { $0.inherited = left }
+    ///
+    /// - Parameter last: the life before this one. If it has no mark although there is a file, it died before it could
+    ///   spend anything of what it was granted.
+    func begin(after last: NodeEpoch? = nil) throws {
+        let read = marks.read()
+        let left = (read ?? [:]).filter { $0.key.holder != holder }
+        var earlier = Set(left.keys.map(\.holder))
+        if read != nil, let last, last != holder { earlier.insert(last) }
+        state.withLock { ($0.inherited, $0.earlier) = (left, earlier) }
         // From now on a missing file says that it was taken away, and not that nothing was spent.
         try marks.write(left)
     }
@@ -270,14 +278,17 @@ final class NodeMinutes: Sendable {
     private func settleEarlierLives() async {
         var looked: Set<NodeEpoch> = []
         while !Task.isCancelled {
-            let inherited = state.withLock(\.inherited)
-            guard !inherited.isEmpty else { return }
+            let (inherited, earlier) = state.withLock { ($0.inherited, $0.earlier) }
+            guard !earlier.isEmpty else { return }
             do {
-                for epoch in Set(inherited.keys.map(\.holder)) {
+                for epoch in earlier {
                     let grants = try await store.grants(heldBy: epoch)
                     for grant in grants { try await settle(grant, inherited) }
                     guard grants.isEmpty, !looked.insert(epoch).inserted else { continue }
-                    state.withLock { $0.inherited = $0.inherited.filter { $0.key.holder != epoch } }
+                    state.withLock { state in
+                        state.earlier.remove(epoch)
+                        state.inherited = state.inherited.filter { $0.key.holder != epoch }
+                    }
                 }
             } catch {
                 logger.debug("minutes of an earlier life wait", metadata: ["error": "\(describe(error))"])

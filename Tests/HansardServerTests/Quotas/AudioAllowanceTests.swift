@@ -33,7 +33,9 @@ import Testing
         }
     }
 
-    private static let shapes = [(16_000, 1), (44_100, 1), (11_025, 1), (44_100, 2), (11_025, 3), (8_000, 8), (48_000, 2)]
+    private static let shapes = [
+        (16_000, 1), (44_100, 1), (11_025, 1), (44_100, 2), (11_025, 3), (8_000, 8), (48_000, 2),
+    ]
 
     @Test(arguments: shapes) func neverMoreGoesOnThanWasTaken(_ sampleRate: Int, _ channels: Int) async throws {
         let fixture = try await MinutesFixture(tenant: QuotaLimits(maxMinutesPerMonth: 1))

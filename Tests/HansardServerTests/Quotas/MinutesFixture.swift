@@ -14,12 +14,12 @@ final class MinutesFixture: Sendable {
         let log = LogRecorder()
         private let running: Task<Void, Never>
 
-        fileprivate init(_ fixture: MinutesFixture) throws {
+        fileprivate init(_ fixture: MinutesFixture, after last: NodeEpoch?) throws {
             store = MemoryGrants(fixture.ledger)
             minutes = NodeMinutes(
                 store: store, holder: holder, marks: fixture.marks, access: fixture.access, logger: log.logger,
                 now: { [clock = fixture.clock] in clock.withLock { $0 } })
-            try minutes.begin()
+            try minutes.begin(after: last)
             running = Task { [minutes] in await minutes.run() }
         }
 
@@ -70,7 +70,7 @@ final class MinutesFixture: Sendable {
         caller = Caller(tenant: tenant, key: key.1, scopes: Set(Scope.allCases))
     }
 
-    func begin() throws -> Life { try Life(self) }
+    func begin(after last: NodeEpoch? = nil) throws -> Life { try Life(self, after: last) }
 
     var period: QuotaPeriod { QuotaPeriod(clock.withLock { $0 }) }
 

@@ -143,6 +143,20 @@ import Testing
         #expect(fixture.granted(fixture.tenant) == min(mark, held))
     }
 
+    @Test func aLifeThatDiedBeforeItCouldSpendAnythingGivesAllBack() async throws {
+        let fixture = try await MinutesFixture(tenant: QuotaLimits(maxMinutesPerMonth: 10))
+        let first = try fixture.begin()
+        let beside = fixture.folder.url.appending(path: "minutes.new")
+        try FileManager.default.createDirectory(at: beside, withIntermediateDirectories: false)
+        first.minutes.join(Self.session, [fixture.tenant]) { _ in }
+        try await eventually("it has a grant") { fixture.granted(fixture.tenant) > 0 }
+        await first.kill()
+        try FileManager.default.removeItem(at: beside)
+        let second = try fixture.begin(after: first.holder)
+        try await eventually("it is given back") { fixture.granted(fixture.tenant) == 0 }
+        await second.stop()
+    }
+
     @Test func withoutTheFileEverythingStaysCharged() async throws {
         let fixture = try await MinutesFixture(tenant: QuotaLimits(maxMinutesPerMonth: 10))
         let first = try fixture.begin()
@@ -151,7 +165,7 @@ import Testing
         await first.kill()
         let held = fixture.granted(fixture.tenant)
         try FileManager.default.removeItem(at: fixture.folder.url.appending(path: "minutes"))
-        let second = try fixture.begin()
+        let second = try fixture.begin(after: first.holder)
         second.minutes.join(Self.session, [fixture.tenant]) { _ in }
         try await second.take(1_000, [fixture.tenant])
         await second.stop()

@@ -25,7 +25,8 @@ import Testing
     @Test func whatWasWrittenIsRead() throws {
         let written: [SpendMarks.Mark: Int64] = [
             try Self.mark("one"): 0, try Self.mark("a name with spaces"): 1, try Self.mark("rack#7 # é"): 2,
-            try Self.mark("one", .key(Sample.key)): .max, try Self.mark("one", .tenant(Sample.otherTenant), "0001-01"): 3,
+            try Self.mark("one", .key(Sample.key)): .max,
+            try Self.mark("one", .tenant(Sample.otherTenant), "0001-01"): 3,
         ]
         try marks.write(written)
         #expect(marks.read() == written)
