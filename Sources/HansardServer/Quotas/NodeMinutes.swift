@@ -21,7 +21,7 @@ final class NodeMinutes: Sendable {
     /// How long a node that stops waits until what it held is given back. What is not then is so at its next start.
     static let stopWait = Duration.seconds(5)
 
-    private struct Holding {
+    struct Holding {
         var grant: MinuteGrant
         var sessions: [SessionID: @Sendable (News) -> Void] = [:]
         /// What may be spent as far as the disk knows.
@@ -34,9 +34,9 @@ final class NodeMinutes: Sendable {
     }
 
     /// What is to be done for an owner.
-    private typealias Due = (owner: QuotaOwner, action: MinuteGrant.Action)
+    typealias Due = (owner: QuotaOwner, action: MinuteGrant.Action)
 
-    private struct State {
+    struct State {
         var holdings: [QuotaOwner: Holding] = [:]
         /// Grants of months that are over, until they are settled.
         var past: [MinuteGrant] = []
@@ -61,14 +61,14 @@ final class NodeMinutes: Sendable {
         }
     }
 
-    private let state = Locked(State())
-    private let store: any GrantStore
+    let state = Locked(State())
+    let store: any GrantStore
     private let holder: NodeEpoch
     private let marks: SpendMarks
     private let access: AccessDirectory
     private let disk = WorkerThread(name: "minutes")
     private let now: @Sendable () -> Date
-    private let logger: Logger
+    let logger: Logger
 
     init(
         store: any GrantStore, holder: NodeEpoch, marks: SpendMarks, access: AccessDirectory, logger: Logger,
@@ -269,41 +269,6 @@ final class NodeMinutes: Sendable {
             else { return nil }
             return key.quotas.minutes(under: tenant.quotas)
         }
-    }
-
-    // MARK: Earlier lives
-
-    /// Gives back what earlier lives of this node were granted and cannot have spent. Until then it stays charged. A store may
-    /// show a grant only after a moment: an epoch has none when it was looked at twice.
-    private func settleEarlierLives() async {
-        var looked: Set<NodeEpoch> = []
-        while !Task.isCancelled {
-            let (inherited, earlier) = state.withLock { ($0.inherited, $0.earlier) }
-            guard !earlier.isEmpty else { return }
-            do {
-                for epoch in earlier {
-                    let grants = try await store.grants(heldBy: epoch)
-                    for grant in grants { try await settle(grant, inherited) }
-                    guard grants.isEmpty, !looked.insert(epoch).inserted else { continue }
-                    state.withLock { state in
-                        state.earlier.remove(epoch)
-                        state.inherited = state.inherited.filter { $0.key.holder != epoch }
-                    }
-                }
-            } catch {
-                logger.debug("minutes of an earlier life wait", metadata: ["error": "\(describe(error))"])
-            }
-            try? await Task.sleep(for: MinuteGrant.pollInterval)
-        }
-    }
-
-    private func settle(_ grant: Grant, _ inherited: [SpendMarks.Mark: Int64]) async throws {
-        // A grant without a mark came too late for any of it to be spent.
-        let mark = inherited[SpendMarks.Mark(holder: grant.holder, owner: grant.owner, period: grant.period)] ?? 0
-        guard try await store.retire(grant, used: min(mark, grant.milliseconds)) else { return }
-        logger.notice(
-            "minutes of an earlier life are given back",
-            metadata: ["owner": "\(grant.owner)", "milliseconds": "\(max(0, grant.milliseconds - mark))"])
     }
 
     // MARK: The store
