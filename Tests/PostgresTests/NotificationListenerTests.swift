@@ -34,7 +34,11 @@ import Testing
         let (pool, heard) = (ConnectionPool(url), Heard())
         let listener = heard.listener(url, "c")
         try await heard.wait("it listens") { $0 == [.listening] }
-        try await pool.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+        try await pool.query(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE 'LISTEN%'
+            """)
         try await heard.wait("it listens again") { $0.count { $0 == .listening } == 2 }
         #expect(heard.events.withLock { $0.contains { if case .lost = $0 { true } else { false } } })
         try await pool.query("SELECT pg_notify('c', 'after')")
