@@ -127,7 +127,4 @@ public struct AdminToken: Sendable, Equatable {
         self.expiresAt = expiresAt
         self.createdAt = createdAt
     }
-
-    /// Whether it may know of the tenant.
-    public func mayReach(_ tenant: TenantID) -> Bool { tenants?.contains(tenant) ?? true }
 }

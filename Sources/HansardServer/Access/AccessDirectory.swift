@@ -14,7 +14,7 @@ final class AccessDirectory: Sendable {
     private struct State {
         var snapshot: AccessSnapshot?
         var refreshedAt: ContinuousClock.Instant?
-        /// The refresh that is under way, and whether another is wanted after it.
+        /// The refresh that was begun last; the next waits for it.
         var refreshing: Task<Void, any Error>?
         var unknownKeyAt: ContinuousClock.Instant?
         var observers: [@Sendable (AccessUpdate) -> Void] = []

@@ -40,17 +40,13 @@ final class KeyUse: Sendable {
         }
         guard !batch.isEmpty else { return }
         do {
-            try await HansardError.mapping {
-                try await pool.transaction { connection in
-                    try await connection.actAsOperator()
-                    try await connection.execute(
-                        """
-                        UPDATE api_keys SET last_used_at = used.at
-                        FROM unnest(\(batch.map(\.key.rawValue)), \(batch.map(\.value))) AS used (key_id, at)
-                        WHERE api_keys.key_id = used.key_id
-                            AND (last_used_at IS NULL OR last_used_at < used.at)
-                        """)
-                }
+            try await pool.asOperator { connection in
+                try await connection.execute(
+                    """
+                    UPDATE api_keys SET last_used_at = used.at
+                    FROM unnest(\(batch.map(\.key.rawValue)), \(batch.map(\.value))) AS used (key_id, at)
+                    WHERE api_keys.key_id = used.key_id AND (last_used_at IS NULL OR last_used_at < used.at)
+                    """)
             }
         } catch {
             for (key, date) in batch { opened(key, at: date) }

@@ -62,6 +62,13 @@ struct AdminCall: Sendable {
     /// Whatever is not there, and whatever the caller may not know of: the same words for both.
     static let nothingHere = HansardError(.notFound, "there is no such thing, or not for this token")
 
+    /// Throws `.forbidden` if the caller is limited to some tenants: what it wants concerns all.
+    func requireAllTenants(to act: String) throws(HansardError) {
+        guard caller.tenants == nil else {
+            throw HansardError(.forbidden, "a token that is limited to tenants cannot \(act)")
+        }
+    }
+
     /// A part of the path that is a name, such as a key's.
     func segment(_ name: String) throws(HansardError) -> String {
         guard let text = match.segments[name], !text.isEmpty, text.utf8.count <= 64 else { throw Self.nothingHere }

@@ -22,6 +22,29 @@ struct AdminAnswer: Sendable {
     var response: HTTPResponse { HTTPResponse(status: status, headers: HTTPHeaders(status, headers), body: body) }
 }
 
+extension AdminAnswer {
+    /// The one answer that has a secret; a repeated call gets the same without it, and with a word why.
+    ///
+    /// - Parameter write: writes the resource, which the audit log gets as well.
+    init(
+        made target: AuditEntry.Target, of tenant: TenantID? = nil, headers: [(String, String)] = [],
+        secret: (name: StaticString, value: String), write: (inout JSONText) -> Void
+    ) {
+        func document(_ last: (inout JSONText) -> Void) -> [UInt8] {
+            var text = JSONText()
+            text.object { text in
+                write(&text)
+                last(&text)
+            }
+            return text.bytes
+        }
+        self.init(
+            status: 201, headers: headers, body: document { $0.field(secret.name, secret.value) },
+            bodyWhenRepeated: document { $0.field("code", "secret_shown_once") }, target: target, tenant: tenant,
+            after: document { _ in })
+    }
+}
+
 extension HTTPHeaders {
     /// Those of a JSON document.
     init(json more: [(String, String)]) { self.init(200, more) }
@@ -53,15 +76,12 @@ struct AdminTransactions: Sendable {
         _ call: AdminCall, _ action: String, _ change: @Sendable (Connection) async throws -> AdminAnswer
     ) async throws -> HTTPResponse {
         let key = try IdempotencyKey(call)
-        let response = try await HansardError.mapping {
-            try await pool.transaction { connection in
-                try await connection.actAsOperator()
-                if let key, let kept = try await kept(key, on: connection) { return kept }
-                let answer = try await change(connection)
-                try await connection.append(entry(call, action, answer))
-                if let key { try await keep(answer, key, on: connection) }
-                return answer.response
-            }
+        let response = try await pool.asOperator { connection in
+            if let key, let kept = try await kept(key, on: connection) { return kept }
+            let answer = try await change(connection)
+            try await connection.append(entry(call, action, answer))
+            if let key { try await keep(answer, key, on: connection) }
+            return answer.response
         }
         // So that what was changed is so on this node when the caller hears of it. Others hear of it at the same moment.
         try? await access.refresh()

@@ -22,12 +22,7 @@ struct AdminServices: Sendable {
 
     /// Reads at one moment, whatever belongs to any tenant.
     func read<Value: Sendable>(_ body: @Sendable (Connection) async throws -> Value) async throws -> Value {
-        try await HansardError.mapping {
-            try await pool.transaction(isolation: .repeatableReadOnly) { connection in
-                try await connection.actAsOperator()
-                return try await body(connection)
-            }
-        }
+        try await pool.asOperator(isolation: .repeatableReadOnly, body)
     }
 
     /// The name of an engine that this server has.

@@ -16,20 +16,28 @@ struct PostgresAuditLog: AuditLog {
     let pool: ConnectionPool
 
     func append(_ entry: AuditEntry) async throws {
-        try await HansardError.mapping {
-            try await pool.transaction { connection in
-                try await connection.actAsOperator()
-                try await connection.append(entry)
-            }
-        }
+        try await pool.asOperator { try await $0.append(entry) }
     }
 
     func append(_ entry: AuditEntry, commanding command: NodeCommand, of tenant: TenantID?) async throws {
+        try await pool.asOperator { connection in
+            try await connection.give(command, of: tenant, id: entry.id, at: entry.occurredAt)
+            try await connection.append(entry)
+        }
+    }
+}
+
+extension ConnectionPool {
+    /// Runs `body` in a transaction that sees and changes what belongs to any tenant.
+    ///
+    /// - Throws: what `body` throws; of Postgres, in the domain's terms.
+    @discardableResult func asOperator<Value: Sendable>(
+        isolation: Connection.Isolation = .readCommitted, _ body: @Sendable (Connection) async throws -> Value
+    ) async throws -> Value {
         try await HansardError.mapping {
-            try await pool.transaction { connection in
+            try await transaction(isolation: isolation) { connection in
                 try await connection.actAsOperator()
-                try await connection.give(command, of: tenant, id: entry.id, at: entry.occurredAt)
-                try await connection.append(entry)
+                return try await body(connection)
             }
         }
     }

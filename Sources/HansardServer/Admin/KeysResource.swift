@@ -222,23 +222,13 @@ extension APIKey {
             headers: [("ETag", EntityTag.text(revision))], body: text.bytes, target: target, tenant: tenant)
     }
 
-    /// The one answer that has the secret; a repeated call gets it without, and with a word why.
     fileprivate func answerWithSecret(_ secret: String, now: Date) -> AdminAnswer {
-        var answer = answer(now: now)
-        answer.status = 201
-        answer.headers.append(("Location", "\(TenantsResource.path)/\(tenant)/keys/\(id)"))
-        answer.after = answer.body
-        var (shown, repeated) = (JSONText(), JSONText())
-        shown.object { text in
-            write(into: &text, now: now)
-            text.field("key", secret)
-        }
-        repeated.object { text in
-            write(into: &text, now: now)
-            text.field("code", "secret_shown_once")
-        }
-        (answer.body, answer.bodyWhenRepeated) = (shown.bytes, repeated.bytes)
-        return answer
+        AdminAnswer(
+            made: target, of: tenant,
+            headers: [
+                ("ETag", EntityTag.text(revision)), ("Location", "\(TenantsResource.path)/\(tenant)/keys/\(id)"),
+            ], secret: ("key", secret)
+        ) { write(into: &$0, now: now) }
     }
 
     func write(into text: inout JSONText, now: Date) {

@@ -21,36 +21,21 @@ struct NodesResource: Sendable {
         ]
     }
 
-    private func requireWhole(_ call: AdminCall) throws(HansardError) {
-        guard call.caller.tenants == nil else {
-            throw HansardError(.forbidden, "a token that is limited to tenants cannot see nodes")
-        }
-    }
-
     private func list(_ call: AdminCall) async throws -> HTTPResponse {
-        try requireWhole(call)
+        try call.requireAllTenants(to: "see nodes")
         try call.requireQuery(only: [])
         var found: [(node: NodeRecord, sessions: Int)] = []
         for node in try await admin.connections.nodes() {
             found.append((node, try await admin.connections.leases(heldBy: node.epoch).count))
         }
-        let nodes = found
-        return .json { text in
-            text.array("data") { text in
-                for (node, sessions) in nodes {
-                    text.object { node.write(into: &$0, sessions: sessions) }
-                }
-            }
-            text.field("has_more", false)
-            text.field("next_cursor", orNull: String?.none)
-        }
+        return .list(found) { $0.node.write(into: &$1, sessions: $0.sessions) }
     }
 
     /// The node hears of it by the feed, wherever it is.
     private func command(
         _ name: String, _ call: AdminCall, _ command: @Sendable (String) -> NodeCommand
     ) async throws -> HTTPResponse {
-        try requireWhole(call)
+        try call.requireAllTenants(to: "see nodes")
         try call.requireQuery(only: [])
         try call.body().end()
         let node = try call.segment("node")

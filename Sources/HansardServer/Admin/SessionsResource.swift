@@ -23,36 +23,19 @@ struct SessionsResource: Sendable {
         try call.requireQuery(only: [])
         let tenant = try call.tenant
         _ = try await admin.read { try await $0.tenant(tenant) }
-        let leases = try await admin.connections.leases(of: tenant)
-        return .json { text in
-            text.array("data") { text in
-                for lease in leases { text.object { lease.write(into: &$0) } }
-            }
-            text.field("has_more", false)
-            text.field("next_cursor", orNull: String?.none)
-        }
+        return try await sessions(of: tenant).list()
     }
 
     private func get(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
-        let (tenant, id) = (try call.tenant, try call.session)
-        if let status = try await admin.connections.status(of: id), status.tenant == tenant {
-            return .json { status.write(into: &$0) }
-        }
-        guard let lease = try await lease(id, of: tenant) else { throw AdminCall.nothingHere }
-        return .json { lease.write(into: &$0) }
+        return try await sessions(of: call.tenant).get(call.session)
     }
 
     private func terminate(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
         try call.body().end()
         let (tenant, id) = (try call.tenant, try call.session)
-        guard let lease = try await lease(id, of: tenant) else {
-            if let status = try await admin.connections.status(of: id), status.tenant == tenant {
-                throw HansardError(.conflict, "the session has ended: it is \(status.state.rawValue)")
-            }
-            throw AdminCall.nothingHere
-        }
+        let lease = try await sessions(of: tenant).live(id)
         return try await admin.transactions.run(call, "session.terminate") { connection in
             try await connection.give(.terminate(id), of: tenant, id: UUID(), at: call.now)
             var text = JSONText()
@@ -61,8 +44,8 @@ struct SessionsResource: Sendable {
         }
     }
 
-    private func lease(_ id: SessionID, of tenant: TenantID) async throws -> Lease? {
-        try await admin.connections.leases(of: tenant).first { $0.session == id }
+    private func sessions(of tenant: TenantID) -> TenantSessions {
+        TenantSessions(tenant: tenant, connections: admin.connections, absence: AdminCall.nothingHere)
     }
 }
 
@@ -73,35 +56,5 @@ extension AdminCall {
             guard let id = SessionID(try segment("session_id")) else { throw Self.nothingHere }
             return id
         }
-    }
-}
-
-extension Lease {
-    func write(into text: inout JSONText) {
-        text.field("id", session.description)
-        text.field("tenant_id", tenant.description)
-        text.field("key_id", key.rawValue)
-        text.field("state", SessionState.active.rawValue)
-        text.field("node", holder.node)
-        text.field("region", region)
-        text.field("started_at", Timestamp.format(claimedAt))
-        text.field("ended_at", orNull: String?.none)
-        // As far as the store knows, which is told each minute of audio.
-        text.field("audio_ms", Int(usedMilliseconds))
-    }
-}
-
-extension SessionStatus {
-    func write(into text: inout JSONText) {
-        text.field("id", session.description)
-        text.field("tenant_id", tenant.description)
-        text.field("key_id", key.rawValue)
-        text.field("state", state.rawValue)
-        text.field("reason", reason)
-        text.field("region", region)
-        text.field("started_at", Timestamp.format(startedAt))
-        text.field("ended_at", Timestamp.format(endedAt))
-        text.field("audio_ms", Int(audioMilliseconds))
-        text.field("finals", finals)
     }
 }

@@ -64,9 +64,7 @@ struct TenantsResource: Sendable {
     // MARK: Changing
 
     private func create(_ call: AdminCall) async throws -> HTTPResponse {
-        guard call.caller.tenants == nil else {
-            throw HansardError(.forbidden, "a token that is limited to tenants cannot make others")
-        }
+        try call.requireAllTenants(to: "make others")
         try call.requireQuery(only: [])
         var body = try call.body()
         var tenant = Tenant(id: TenantID(UUID()), name: "", createdAt: call.now)

@@ -18,15 +18,8 @@ struct TokensResource: Sendable {
         ]
     }
 
-    /// A token that is limited to tenants has no business with others' tokens.
-    private func requireWhole(_ call: AdminCall) throws(HansardError) {
-        guard call.caller.tenants == nil else {
-            throw HansardError(.forbidden, "a token that is limited to tenants cannot see or make others")
-        }
-    }
-
     private func list(_ call: AdminCall) async throws -> HTTPResponse {
-        try requireWhole(call)
+        try call.requireAllTenants(to: "see or make others")
         let page = try PageRequest(call, list: "tokens", secrets: admin.secrets)
         let rows = try await admin.read { connection in
             try await connection.query(
@@ -46,7 +39,7 @@ struct TokensResource: Sendable {
     }
 
     private func create(_ call: AdminCall) async throws -> HTTPResponse {
-        try requireWhole(call)
+        try call.requireAllTenants(to: "see or make others")
         try call.requireQuery(only: [])
         var body = try call.body()
         let name = try body.required("name") { try $0.text(1...200) }
@@ -88,7 +81,7 @@ struct TokensResource: Sendable {
     }
 
     private func revoke(_ call: AdminCall) async throws -> HTTPResponse {
-        try requireWhole(call)
+        try call.requireAllTenants(to: "see or make others")
         try call.requireQuery(only: [])
         try call.body().end()
         let id = try call.segment("token_id")
@@ -119,19 +112,7 @@ struct TokensResource: Sendable {
 
 extension AdminToken {
     fileprivate func answerWithSecret(_ secret: String) -> AdminAnswer {
-        var (bare, shown, repeated) = (JSONText(), JSONText(), JSONText())
-        bare.object { write(into: &$0, revokedAt: nil) }
-        shown.object { text in
-            write(into: &text, revokedAt: nil)
-            text.field("token", secret)
-        }
-        repeated.object { text in
-            write(into: &text, revokedAt: nil)
-            text.field("code", "secret_shown_once")
-        }
-        return AdminAnswer(
-            status: 201, body: shown.bytes, bodyWhenRepeated: repeated.bytes, target: .init("token", id),
-            after: bare.bytes)
+        AdminAnswer(made: .init("token", id), secret: ("token", secret)) { write(into: &$0, revokedAt: nil) }
     }
 
     fileprivate func write(into text: inout JSONText, revokedAt: Date?) {

@@ -46,7 +46,7 @@ struct TranscriptErasure: Sendable {
     // MARK: Deleted tenants
 
     private func deletedTenants() async throws -> [TenantID] {
-        try await asOperator { connection in
+        try await pool.asOperator { connection in
             try await connection.query(
                 """
                 SELECT tenant_id FROM tenants WHERE status = 'deleted' AND erased_at IS NULL
@@ -67,7 +67,7 @@ struct TranscriptErasure: Sendable {
     }
 
     private func erased(_ tenant: TenantID, now: Date) async throws {
-        try await asOperator { connection in
+        try await pool.asOperator { connection in
             let isFirst =
                 try await connection.execute(
                     "UPDATE tenants SET erased_at = \(now) WHERE tenant_id = \(tenant.rawValue) AND erased_at IS NULL")
@@ -96,7 +96,7 @@ struct TranscriptErasure: Sendable {
         logger.notice(
             "transcripts erased, as their time was over",
             metadata: ["tenant_id": "\(tenant.id)", "count": "\(expired)"])
-        try await asOperator { connection in
+        try await pool.asOperator { connection in
             try await connection.append(
                 entry("transcripts.expire", tenant.id, now: now, changes: "{\"transcripts\":\(expired)}"))
         }
@@ -105,7 +105,7 @@ struct TranscriptErasure: Sendable {
     /// - Returns: false if another node has looked lately.
     private func claimExpiry(of tenant: TenantID, now: Date) async throws -> Bool {
         let due = now.addingTimeInterval(-(Self.expiryInterval / .seconds(1)))
-        return try await asOperator { connection in
+        return try await pool.asOperator { connection in
             try await connection.execute(
                 """
                 INSERT INTO transcript_expiry (tenant_id, expired_through) VALUES (\(tenant.rawValue), \(now))
@@ -119,16 +119,5 @@ struct TranscriptErasure: Sendable {
         AuditEntry(
             id: UUID(), tenant: tenant, occurredAt: now, actor: .node(node), action: action,
             target: .init("tenant", tenant.description), changes: changes)
-    }
-
-    private func asOperator<Value: Sendable>(
-        _ body: @Sendable (Connection) async throws -> Value
-    ) async throws -> Value {
-        try await HansardError.mapping {
-            try await pool.transaction { connection in
-                try await connection.actAsOperator()
-                return try await body(connection)
-            }
-        }
     }
 }

@@ -95,12 +95,9 @@ final class NodeMinutes: Sendable {
     func isExhausted(for caller: Caller) -> Bool {
         let owners = owners(of: caller)
         guard !owners.isEmpty else { return false }
-        let due = state.withLock { state in
-            owners.filter { state.holdings[$0]?.grant.supply == .exhausted }
-                .flatMap { state.decide($0) { $0.wanted(now: .now) } + [] }
-        }
-        let isExhausted = state.withLock { state in
-            owners.contains { state.holdings[$0]?.grant.supply == .exhausted }
+        let (isExhausted, due) = state.withLock { state in
+            let exhausted = owners.filter { state.holdings[$0]?.grant.supply == .exhausted }
+            return (!exhausted.isEmpty, exhausted.flatMap { state.decide($0) { $0.wanted(now: .now) } })
         }
         carryOut(due)
         return isExhausted

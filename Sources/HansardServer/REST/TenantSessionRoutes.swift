@@ -27,13 +27,14 @@ struct TenantSessionRoutes: Sendable {
 
     private func caller(_ match: Route.Match, _ scope: Scope, _ action: String) async throws -> Caller {
         let caller = try authenticator.caller(of: match)
-        guard caller.scopes.contains(scope) else {
+        do {
+            try caller.require(scope)
+        } catch {
             try await auditLog.append(
                 AuditEntry(
                     action, by: .apiKey(caller.key.id), tenant: caller.tenant.id,
                     target: .init("session", match.segments["session_id"] ?? ""), match, at: .now, outcome: .denied))
-            try caller.require(scope)
-            return caller
+            throw error
         }
         return caller
     }
@@ -41,36 +42,19 @@ struct TenantSessionRoutes: Sendable {
     private func list(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.sessionsRead)
-        let leases = try await connections.leases(of: caller.tenant.id)
-        return .json { text in
-            text.array("data") { text in
-                for lease in leases { text.object { lease.write(into: &$0) } }
-            }
-            text.field("has_more", false)
-            text.field("next_cursor", orNull: String?.none)
-        }
+        return try await sessions(of: caller).list()
     }
 
     private func get(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.sessionsRead)
-        let id = try match.session
-        if let status = try await connections.status(of: id), status.tenant == caller.tenant.id {
-            return .json { status.write(into: &$0) }
-        }
-        guard let lease = try await lease(id, of: caller.tenant.id) else { throw Self.nothingHere }
-        return .json { lease.write(into: &$0) }
+        return try await sessions(of: caller).get(match.session)
     }
 
     private func terminate(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try await caller(match, .sessionsTerminate, "session.terminate")
         let (tenant, id) = (caller.tenant.id, try match.session)
-        guard let lease = try await lease(id, of: tenant) else {
-            if let status = try await connections.status(of: id), status.tenant == tenant {
-                throw HansardError(.conflict, "the session has ended: it is \(status.state.rawValue)")
-            }
-            throw Self.nothingHere
-        }
+        let lease = try await sessions(of: caller).live(id)
         try await auditLog.append(
             AuditEntry(
                 "session.terminate", by: .apiKey(caller.key.id), tenant: tenant,
@@ -79,8 +63,8 @@ struct TenantSessionRoutes: Sendable {
         return .json(202) { lease.write(into: &$0) }
     }
 
-    private func lease(_ id: SessionID, of tenant: TenantID) async throws -> Lease? {
-        try await connections.leases(of: tenant).first { $0.session == id }
+    private func sessions(of caller: Caller) -> TenantSessions {
+        TenantSessions(tenant: caller.tenant.id, connections: connections, absence: Self.nothingHere)
     }
 
     // MARK: Transcripts
