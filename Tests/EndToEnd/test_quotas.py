@@ -79,6 +79,31 @@ def test_a_raise_is_felt_by_those_who_come(admin):
     wait_until(lambda: handshake(admin.server, LINEAR16, token(key)).status == 101, 10, "it is admitted again")
 
 
+def test_minutes_that_become_limited_count_from_then_on_for_those_who_speak(admin):
+    tenant, key = limited(admin)
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 30, pace=0)
+        wait_until(lambda: session.finals(), 10, "it is heard")
+        assert admin.call("PUT", f"/tenants/{tenant['id']}/quotas", {"max_minutes_per_month": 1}).status_code == 200
+        # A node that was not told looks each second.
+        time.sleep(1.5)
+        session.send(SECOND * 70, pace=0)
+        assert session.wait_closed(30) == (1008, "monthly minutes exhausted")
+    assert heard(session) == 90
+
+
+def test_seconds_of_a_session_may_change_while_it_runs(admin):
+    tenant, key = limited(admin, max_seconds_per_session=100)
+    with ListenSession(admin.server, LINEAR16, key=key) as session:
+        session.send(SECOND * 10, pace=0)
+        wait_until(lambda: session.finals(), 10, "it is heard")
+        assert admin.call("PUT", f"/tenants/{tenant['id']}/quotas", {"max_seconds_per_session": 12}).status_code == 200
+        time.sleep(1.5)
+        session.send(SECOND * 5, pace=0)
+        assert session.wait_closed(30) == (1008, "quota: 12 seconds per session")
+    assert heard(session) == 12
+
+
 def test_a_soft_quota_goes_on(admin):
     _, key = limited(admin, max_minutes_per_month=1, policy="soft")
     with ListenSession(admin.server, LINEAR16, key=key) as session:

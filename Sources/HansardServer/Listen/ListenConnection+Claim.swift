@@ -28,7 +28,7 @@ extension ListenConnection {
             logger.info(
                 "session started", metadata: ["engine": "\(records.engine.name)", "model": "\(records.options.model)"])
             services.keyUse.opened(records.lease.key, at: records.startedAt)
-            joinMinutes()
+            joinMinutes(allowance.owners)
             run(session.claimed(now: .now))
         case .limitReached(let limit):
             services.limits.reached(limit, now: .now)

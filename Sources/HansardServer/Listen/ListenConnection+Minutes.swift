@@ -6,10 +6,16 @@ extension ListenConnection {
     /// How long a store that says nothing is waited for once all that was granted is spent.
     static let unavailablePatience = Duration.seconds(5)
 
-    func joinMinutes() {
-        guard !allowance.owners.isEmpty else { return }
+    /// Takes over limits that may have changed.
+    func limitsAre(of caller: Caller) {
+        joinMinutes(allowance.limitsAre(of: caller, after: session.frames, sampleRate: session.audio?.sampleRate))
+    }
+
+    /// The session begins to take the owners' minutes.
+    func joinMinutes(_ owners: [QuotaOwner]) {
+        guard !owners.isEmpty else { return }
         let (loop, myself) = (loop, myself)
-        services.minutes.join(id, allowance.owners) { news in
+        services.minutes.join(id, owners) { news in
             // At once where it can be: a warning comes before the end that it is about.
             if loop.isCurrent {
                 myself.value.minutesSaid(news)

@@ -210,10 +210,15 @@ final class ListenConnection: WebSocketHandler {
         checkAccess()
     }
 
-    /// Ends the session if its key, or its tenant, is not what it was, or if the key's time has come.
+    /// Ends the session if its key, or its tenant, is not what it was, or if the key's time has come; else the limits that
+    /// they have now hold for it.
     func checkAccess() {
-        guard session.isLive, let refusal = services.refusal(of: records.caller, now: .now) else { return }
-        end(refusal)
+        guard session.isLive else { return }
+        switch services.standing(of: records.caller, now: .now) {
+        case .refused(let ending): end(ending)
+        case .good(let caller): limitsAre(of: caller)
+        case nil: break
+        }
     }
 
     // MARK: Actions

@@ -41,15 +41,27 @@ extension ListenServices {
         return logger
     }
 
-    /// Why a live session of this caller must end now: its key was disabled, revoked or has expired, or its tenant was
-    /// suspended. Read from the snapshot, which is at most a second old.
-    func refusal(of caller: Caller, now: Date) -> Ending? {
+    /// What a live session's caller is by now.
+    enum Standing {
+        /// It may go on, by these limits among others.
+        case good(Caller)
+        /// It must end: the key was disabled, revoked or has expired, or the tenant was suspended.
+        case refused(Ending)
+    }
+
+    /// Whether a live session of this caller may go on: read from the snapshot, which is at most a second old.
+    ///
+    /// - Returns: nil if nothing has been read yet.
+    func standing(of caller: Caller, now: Date) -> Standing? {
         guard let snapshot = access.snapshot else { return nil }
         guard let digest = snapshot.digests[caller.key.id], let key = snapshot.keys[digest], key.isEnabled else {
-            return .keyRevoked
+            return .refused(.keyRevoked)
         }
-        if let expiry = key.expiresAt, expiry <= now { return .keyExpired }
-        return snapshot.tenants[key.tenant]?.status == .active ? nil : .tenantSuspended
+        if let expiry = key.expiresAt, expiry <= now { return .refused(.keyExpired) }
+        guard let tenant = snapshot.tenants[key.tenant], tenant.status == .active else {
+            return .refused(.tenantSuspended)
+        }
+        return .good(Caller(tenant: tenant, key: key, scopes: caller.scopes))
     }
 }
 

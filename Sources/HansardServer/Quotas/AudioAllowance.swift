@@ -3,11 +3,13 @@ import Hansard
 /// How much of one session's audio may go on: as far as the minutes of its tenant and key reach, and no longer than one
 /// session may be. Lives on the session's loop.
 final class AudioAllowance {
-    /// Whose minutes it takes; none is no limit.
-    let owners: [QuotaOwner]
+    /// Whose minutes it takes; none is no limit. Who was limited once stays: a quota without a limit grants whatever is wanted.
+    private(set) var owners: [QuotaOwner]
     /// Seconds of audio that the session may have; nil is no limit.
-    let seconds: Int?
+    private(set) var seconds: Int?
     private let minutes: NodeMinutes
+    /// Of the limits that hold, the tenant's and the key's.
+    private var versions: [Int64]
     /// Taken from the owners, in milliseconds.
     private var taken: Int64 = 0
     /// Decoded audio that waits for more.
@@ -16,8 +18,29 @@ final class AudioAllowance {
     init(caller: Caller, minutes: NodeMinutes) {
         self.minutes = minutes
         owners = minutes.owners(of: caller)
-        seconds = [caller.tenant.quotas.maxSecondsPerSession, caller.key.quotas.maxSecondsPerSession]
-            .compactMap { $0 }.min()
+        seconds = caller.secondsPerSession
+        versions = caller.limitVersions
+    }
+
+    /// Takes over the limits of the caller as they are now. Whose minutes were not limited until now counts what goes on
+    /// from now on.
+    ///
+    /// - Parameter frames: admitted so far.
+    /// - Returns: whose minutes the session has to join before it can take any.
+    func limitsAre(of caller: Caller, after frames: Int64, sampleRate: Int?) -> [QuotaOwner] {
+        guard caller.limitVersions != versions else { return [] }
+        versions = caller.limitVersions
+        seconds = caller.secondsPerSession
+        let joining = minutes.owners(of: caller).filter { !owners.contains($0) }
+        if owners.isEmpty, let sampleRate { taken = Self.milliseconds(frames, sampleRate) }
+        owners += joining
+        return joining
+    }
+
+    /// As long as the frames take, rounded up: what has been begun of a millisecond is taken whole, so that nothing goes
+    /// on that was not granted.
+    private static func milliseconds(_ frames: Int64, _ sampleRate: Int) -> Int64 {
+        (frames * 1_000 + Int64(sampleRate) - 1) / Int64(sampleRate)
     }
 
     /// Whether anything is limited.
@@ -52,8 +75,7 @@ final class AudioAllowance {
         var allowed = wanted
         if let seconds { allowed = min(allowed, max(0, Int64(seconds) * Int64(sampleRate) - frames)) }
         guard !owners.isEmpty, allowed > 0 else { return allowed }
-        // What has been begun of a millisecond is taken whole, so that nothing goes on that was not granted.
-        let end = ((frames + allowed) * 1_000 + Int64(sampleRate) - 1) / Int64(sampleRate)
+        let end = Self.milliseconds(frames + allowed, sampleRate)
         let need = end - taken
         guard need > 0 else { return allowed }
         let got = minutes.take(need, owners)
@@ -67,4 +89,13 @@ final class AudioAllowance {
 
     /// Nothing that waits goes on any more.
     func drop() { waiting = [] }
+}
+
+extension Caller {
+    /// Seconds of audio that one session may have; nil is no limit.
+    fileprivate var secondsPerSession: Int? {
+        [tenant.quotas.maxSecondsPerSession, key.quotas.maxSecondsPerSession].compactMap { $0 }.min()
+    }
+
+    fileprivate var limitVersions: [Int64] { [tenant.quotas.version, key.quotas.version] }
 }

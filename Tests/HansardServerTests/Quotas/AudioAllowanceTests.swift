@@ -156,4 +156,82 @@ import Testing
         #expect(!allowance.isOver(.milliseconds(.max / 1_000_000)))
         await life.stop()
     }
+
+    // MARK: Limits that change
+
+    private static func caller(_ caller: Caller, _ change: (inout QuotaLimits, inout QuotaLimits) -> Void) -> Caller {
+        var caller = caller
+        change(&caller.tenant.quotas, &caller.key.quotas)
+        return caller
+    }
+
+    @Test func minutesThatBecomeLimitedCountFromThenOn() async throws {
+        let fixture = try await MinutesFixture(tenant: QuotaLimits(maxMinutesPerMonth: 1))
+        let life = try fixture.begin()
+        let before = Self.caller(fixture.caller) { tenant, _ in tenant = QuotaLimits(version: 0) }
+        let allowance = AudioAllowance(caller: before, minutes: life.minutes)
+        var heard = Heard(allowance, 44_100, 1)
+        heard.arrive(100 * 44_100 + 1)
+        #expect(heard.frames == 100 * 44_100 + 1)
+        let joining = allowance.limitsAre(of: fixture.caller, after: heard.frames, sampleRate: 44_100)
+        #expect(joining == [fixture.tenant] && allowance.owners == joining)
+        #expect(allowance.limitsAre(of: fixture.caller, after: heard.frames, sampleRate: 44_100).isEmpty, "once")
+        life.minutes.join(Sample.session(1), joining) { _ in }
+        heard.arrive(70 * 44_100)
+        try await eventually("the minute is over") {
+            heard.arrive(0)
+            return life.minutes.supply(allowance.owners) == .exhausted
+        }
+        // A millisecond that had been begun goes on whole.
+        #expect((160 * 44_100...160 * 44_100 + 45).contains(heard.frames), "a minute from the change on")
+        life.minutes.leave(Sample.session(1), allowance.owners)
+        await life.stop()
+        #expect(fixture.granted(fixture.tenant) == 60_000)
+    }
+
+    @Test func aKeyThatBecomesLimitedJoinsItsTenant() async throws {
+        let fixture = try await MinutesFixture(
+            tenant: QuotaLimits(maxMinutesPerMonth: 5), key: QuotaLimits(maxMinutesPerMonth: 1, version: 2))
+        let life = try fixture.begin()
+        let before = Self.caller(fixture.caller) { _, key in key = QuotaLimits(version: 1) }
+        let allowance = AudioAllowance(caller: before, minutes: life.minutes)
+        life.minutes.join(Sample.session(1), allowance.owners) { _ in }
+        var heard = Heard(allowance, 16_000, 1)
+        heard.arrive(30 * 16_000)
+        try await eventually("half a minute goes on") {
+            heard.arrive(0)
+            return !allowance.isHolding
+        }
+        let joining = allowance.limitsAre(of: fixture.caller, after: heard.frames, sampleRate: 16_000)
+        #expect(joining == [fixture.key] && allowance.owners == [fixture.tenant, fixture.key])
+        life.minutes.join(Sample.session(1), joining) { _ in }
+        heard.arrive(70 * 16_000)
+        try await eventually("the key's minute is over") {
+            heard.arrive(0)
+            return life.minutes.supply([fixture.key]) == .exhausted
+        }
+        #expect(heard.frames == 90 * 16_000)
+        life.minutes.leave(Sample.session(1), allowance.owners)
+        await life.stop()
+        #expect(fixture.granted(fixture.tenant) == 90_000 && fixture.granted(fixture.key) == 60_000)
+    }
+
+    @Test func secondsOfASessionChangeWhileItRuns() async throws {
+        let fixture = try await MinutesFixture(tenant: QuotaLimits())
+        let life = try fixture.begin()
+        let allowance = AudioAllowance(caller: fixture.caller, minutes: life.minutes)
+        var heard = Heard(allowance, 8_000, 1)
+        heard.arrive(10 * 8_000)
+        var caller = Self.caller(fixture.caller) { tenant, _ in
+            tenant = QuotaLimits(maxSecondsPerSession: 12, version: 2)
+        }
+        #expect(allowance.limitsAre(of: caller, after: heard.frames, sampleRate: 8_000).isEmpty)
+        heard.arrive(3 * 8_000)
+        #expect(heard.frames == 12 * 8_000 && allowance.isHolding)
+        caller.tenant.quotas = QuotaLimits(version: 3)
+        _ = allowance.limitsAre(of: caller, after: heard.frames, sampleRate: 8_000)
+        heard.arrive(0)
+        #expect(heard.frames == 13 * 8_000 && !allowance.isHolding)
+        await life.stop()
+    }
 }
