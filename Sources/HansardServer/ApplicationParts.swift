@@ -152,7 +152,8 @@ struct Parts: Sendable {
             authenticator: Authenticator(directory: access, secrets: settings.secrets.map { Array($0.revealed.utf8) }),
             access: access, engines: engines, connections: connections, settlement: settlement, spool: spool,
             metrics: metrics, minutes: minutes, limits: RecentLimits(), sessions: LiveSessions(), node: node,
-            sessionLimits: sessionLimits, storeHealth: health, onLeaseLost: settings.onLeaseLost, logger: logger,
+            sessionLimits: sessionLimits, storeHealth: health, onLeaseLost: settings.onLeaseLost,
+            admitUnclaimed: settings.admitUnclaimed, quotaUnavailable: settings.quotaUnavailable, logger: logger,
             randomBytes: { SecureRandom.bytes(count: $0) })
     }
 
@@ -160,6 +161,7 @@ struct Parts: Sendable {
         let sessions = services.sessions
         return StoreAudit(
             node: services.node, connections: services.connections, liveSessions: { sessions.identifiers },
+            unclaimedSessions: { sessions.unclaimed },
             settlement: services.settlement, suspects: services.suspects, reaper: reaper, metrics: services.metrics,
             logger: services.logger,
             endUnheld: { id in
@@ -176,7 +178,7 @@ struct Parts: Sendable {
         return NodeLife(
             node: services.node, connections: services.connections, sessions: sessions, earlierLife: earlierLife,
             health: services.storeHealth, reaper: reaper,
-            endSessions: { sessions.endAll(.storeAway, where: services.closesWithoutLease) }, logger: services.logger)
+            endSessions: { sessions.endHolders(.storeAway, of: services.closesWithoutLease) }, logger: services.logger)
     }
 
     /// Tells the connection store of limits that change, until the task is cancelled.
@@ -193,7 +195,9 @@ struct Parts: Sendable {
         let (services, access, counters) = (services, access, serverCounters)
         let checks = [
             NodeRoutes.Check(name: "keys") { access.snapshot == nil ? "not read yet" : nil },
-            NodeRoutes.Check(name: "connection_store") { services.storeHealth.isReachable ? nil : "does not answer" },
+            NodeRoutes.Check(name: "connection_store") {
+                services.storeHealth.isReachable || services.admitUnclaimed == .allow ? nil : "does not answer"
+            },
             NodeRoutes.Check(name: "spool") {
                 services.spool.isFull ? "full" : services.spool.isFailing ? "cannot be written" : nil
             },
@@ -219,6 +223,9 @@ struct Parts: Sendable {
         var gauges = [
             Metrics.Gauge(
                 name: "hansard_sessions_active", help: "Sessions now.", value: Double(services.sessions.count)),
+            Metrics.Gauge(
+                name: "hansard_sessions_unclaimed", help: "Sessions now that began without a slot and have none yet.",
+                value: Double(services.sessions.unclaimed.count)),
             Metrics.Gauge(name: "hansard_connections_open", help: "TCP connections now.", value: Double(web.open)),
             Metrics.Gauge(
                 name: "hansard_connections_accepted_total", help: "TCP connections accepted.",

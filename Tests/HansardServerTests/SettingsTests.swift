@@ -78,6 +78,8 @@ struct SettingsTests {
         ("HANSARD_CONNECTIONS", "dynamodb", "dynamodb", "redis"),
         ("HANSARD_DYNAMODB_TABLE", "acme.sessions_1", "acme.sessions_1", "ab"),
         ("HANSARD_ON_LEASE_LOST", "close", "close", "drop"),
+        ("HANSARD_ADMIT_UNCLAIMED", "allow", "allow", "yes"),
+        ("HANSARD_QUOTA_UNAVAILABLE", "continue", "continue", "none"),
         ("HANSARD_S3_ENCRYPTION", "aws:kms", "aws:kms", "kms"),
         ("HANSARD_S3_KMS_KEY", "alias/transcripts", "alias/transcripts", "a key"),
         ("HANSARD_S3_ADDRESSING", "path", "path", "host"),

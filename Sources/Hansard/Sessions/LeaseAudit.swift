@@ -20,15 +20,16 @@ public struct LeaseAudit: Sendable {
     ///
     /// - Parameters:
     ///   - stored: the leases of this node's epoch.
-    ///   - live: the sessions that this node serves, and that hold a slot as far as it knows.
+    ///   - live: the sessions that this node serves.
+    ///   - unclaimed: those of them that never held a slot, as far as it knows.
     ///   - settling: the sessions that have ended here and whose slot is being given back.
     /// - Returns: each orphan in every comparison until it is gone, each session without a slot once.
     public mutating func compared(
-        stored: [Lease], live: Set<SessionID>, settling: Set<SessionID>
+        stored: [Lease], live: Set<SessionID>, unclaimed: Set<SessionID> = [], settling: Set<SessionID>
     ) -> [Finding] {
         let held = Set(stored.map(\.session))
         let strangers = stored.filter { !live.contains($0.session) && !settling.contains($0.session) }
-        let missing = live.subtracting(held)
+        let missing = live.subtracting(held).subtracting(unclaimed)
         defer {
             orphans = Set(strangers.map(\.session))
             unheld = missing

@@ -61,7 +61,7 @@ struct ListenAcceptor: WebSocketAcceptor {
         if services.sessions.isDraining {
             throw HansardError(.unavailable, "this node is restarting", retryAfter: .seconds(1))
         }
-        guard services.storeHealth.isReachable else {
+        guard services.storeHealth.isReachable || services.admitsUnclaimed(caller.tenant.id) else {
             throw HansardError(.unavailable, "the connection store is away", retryAfter: .seconds(2))
         }
         if services.spool.isFull || services.spool.isFailing {

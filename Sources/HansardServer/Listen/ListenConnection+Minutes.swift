@@ -85,6 +85,7 @@ extension ListenConnection {
     private var goesOnAnyway: Bool {
         guard case .unavailable = services.minutes.supply(allowance.owners) else { return false }
         let tenant = services.access.snapshot?.tenants[records.caller.tenant.id] ?? records.caller.tenant
-        return (tenant.quotaUnavailable ?? (tenant.quotas.policy == .soft ? .continue : .close)) == .continue
+        let outage = tenant.quotaUnavailable ?? services.quotaUnavailable
+        return (outage ?? (tenant.quotas.policy == .soft ? .continue : .close)) == .continue
     }
 }

@@ -32,6 +32,8 @@ final class ListenConnection: WebSocketHandler {
     private var isSocketFull = false
     private var isFinished = false
     var hasBegun = false
+    /// Set while the session holds no slot although it has begun.
+    var unclaimed: Unclaimed?
     private var meter = AudioMeter()
     private var firstAudioAt: ContinuousClock.Instant?
     private var hasResult = false
@@ -43,6 +45,14 @@ final class ListenConnection: WebSocketHandler {
     private var reading = ReadingPause()
     /// How the client left while something of it was still held.
     var departure: Ending?
+
+    /// What a session without a slot does about it.
+    enum Unclaimed {
+        /// It asks for one, not before that.
+        case asks(at: ContinuousClock.Instant)
+        /// It has asked.
+        case awaitsAnswer
+    }
 
     private enum Outgoing {
         case message(SessionMessage)
@@ -196,7 +206,7 @@ final class ListenConnection: WebSocketHandler {
     private func metered(_ step: AudioMeter.Step) {
         services.metrics.audioMilliseconds.add(step.added)
         if step.isCheckpoint { services.spool.append(records.checkpoint(session, at: .now)) }
-        if step.isRenewal {
+        if step.isRenewal, unclaimed == nil {
             var lease = records.lease
             lease.usedMilliseconds = step.total
             services.renew(lease, logger: logger)
@@ -206,6 +216,7 @@ final class ListenConnection: WebSocketHandler {
     private func ticked() {
         if reading.ticked(now: .now) { socket?.resumeReading() }
         run(session.ticked(now: .now))
+        claimLate()
         minutesMoved()
         checkAccess()
     }

@@ -28,12 +28,21 @@ struct ListenServices: Sendable {
     let storeHealth: StoreHealth
     /// What becomes of a session that holds no slot any more (`HANSARD_ON_LEASE_LOST`), where its tenant does not say.
     let onLeaseLost: Tenant.LeaseLoss
+    /// What becomes of new sessions while the store is away (`HANSARD_ADMIT_UNCLAIMED`), where their tenant does not say.
+    let admitUnclaimed: Tenant.UnclaimedAdmission
+    /// What becomes of sessions that need more minutes then (`HANSARD_QUOTA_UNAVAILABLE`), where their tenant does not say.
+    let quotaUnavailable: Tenant.QuotaOutage?
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
 
     /// Whether a session of the tenant ends when it holds no slot any more.
     func closesWithoutLease(_ tenant: TenantID) -> Bool {
         (access.snapshot?.tenants[tenant]?.onLeaseLost ?? onLeaseLost) == .close
+    }
+
+    /// Whether a session of the tenant begins without a slot when nobody can be asked for one.
+    func admitsUnclaimed(_ tenant: TenantID) -> Bool {
+        (access.snapshot?.tenants[tenant]?.admitUnclaimed ?? admitUnclaimed) == .allow
     }
 
     var claim: SlotClaim {

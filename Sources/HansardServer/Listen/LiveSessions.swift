@@ -8,6 +8,8 @@ final class LiveSessions: Sendable {
         let connection: LoopBound<ListenConnection>
         let tenant: TenantID
         let key: KeyID
+        /// It began without a slot, and has none yet.
+        var isUnclaimed = false
     }
 
     private struct State {
@@ -24,6 +26,8 @@ final class LiveSessions: Sendable {
     var count: Int { state.withLock(\.sessions.count) }
     /// The leases of those that hold one are exactly these sessions'.
     var identifiers: Set<SessionID> { state.withLock { Set($0.sessions.keys) } }
+    /// Those that began without a slot, since nobody could be asked for one, and have none yet.
+    var unclaimed: Set<SessionID> { state.withLock { Set($0.sessions.filter(\.value.isUnclaimed).keys) } }
     /// Whether new sessions are refused.
     var isDraining: Bool { state.withLock { $0.isDraining || $0.isStopping } }
 
@@ -32,6 +36,11 @@ final class LiveSessions: Sendable {
     }
 
     func remove(_ id: SessionID) { state.withLock { $0.sessions[id] = nil } }
+
+    /// Whether a session holds no slot, and never held one.
+    func setUnclaimed(_ id: SessionID, _ isUnclaimed: Bool) {
+        state.withLock { $0.sessions[id]?.isUnclaimed = isUnclaimed }
+    }
 
     /// From now on new sessions are refused, because the node is going away.
     func startDraining() { state.withLock { $0.isStopping = true } }
@@ -48,13 +57,18 @@ final class LiveSessions: Sendable {
         connection.loop.execute { connection.value.end(ending) }
     }
 
-    /// Ends every session of the tenants chosen, each on its own loop.
+    /// Ends every session, each on its own loop.
+    func endAll(_ ending: Ending) { end(ending) { _ in true } }
+
+    /// Ends the sessions of the tenants chosen that hold a slot as far as this node knows, each on its own loop.
     ///
     /// - Returns: how many.
-    @discardableResult func endAll(_ ending: Ending, where isChosen: (TenantID) -> Bool = { _ in true }) -> Int {
-        let chosen = state.withLock { state in
-            state.sessions.values.filter { isChosen($0.tenant) }.map(\.connection)
-        }
+    func endHolders(_ ending: Ending, of isChosen: (TenantID) -> Bool) -> Int {
+        end(ending) { !$0.isUnclaimed && isChosen($0.tenant) }
+    }
+
+    @discardableResult private func end(_ ending: Ending, where isChosen: (Entry) -> Bool) -> Int {
+        let chosen = state.withLock { $0.sessions.values.filter(isChosen).map(\.connection) }
         for connection in chosen { connection.loop.execute { connection.value.end(ending) } }
         return chosen.count
     }

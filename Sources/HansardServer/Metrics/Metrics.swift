@@ -62,6 +62,8 @@ final class Metrics: Sendable {
     let sessionsTerminated = Counter()
     /// Handshakes refused, by the status that said so.
     let handshakesRefused = [400, 401, 402, 403, 404, 409, 429, 500, 503].map { (status: $0, count: Counter()) }
+    /// Sessions that went live without a slot.
+    let sessionsUnclaimed = Counter()
     /// Claims refused after the 101.
     let claimsRefused = Counter()
     /// Sessions that went on with their second engine.
@@ -150,6 +152,7 @@ final class Metrics: Sendable {
         family(
             "hansard_handshakes_refused_total", "counter", "Handshakes refused, by HTTP status.",
             handshakesRefused.map { "hansard_handshakes_refused_total{status=\"\($0.status)\"} \($0.count.value)" })
+        counter("hansard_sessions_unclaimed_total", "Sessions that went live without a slot.", sessionsUnclaimed)
         counter("hansard_claims_refused_total", "Sessions refused by a limit after the 101.", claimsRefused)
         family(
             "hansard_audio_seconds_total", "counter", "Audio admitted.",

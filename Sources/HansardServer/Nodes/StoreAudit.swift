@@ -10,8 +10,10 @@ struct StoreAudit: Sendable {
 
     let node: NodeIdentity
     let connections: any ConnectionStore
-    /// The sessions that this node serves and that hold a slot as far as it knows.
+    /// The sessions that this node serves.
     let liveSessions: @Sendable () -> Set<SessionID>
+    /// Those of them that hold no slot as far as it knows.
+    let unclaimedSessions: @Sendable () -> Set<SessionID>
     let settlement: Settlement
     let suspects: SuspectOwners
     let reaper: LeaseReaper
@@ -58,7 +60,7 @@ struct StoreAudit: Sendable {
     /// One comparison of leases and memory.
     func compare(_ stored: [Lease], with audit: inout LeaseAudit) async throws {
         let findings = audit.compared(
-            stored: stored, live: liveSessions(), settling: await settlement.unsettled)
+            stored: stored, live: liveSessions(), unclaimed: unclaimedSessions(), settling: await settlement.unsettled)
         for finding in findings {
             switch finding {
             case .orphan(let lease):

@@ -57,6 +57,11 @@ public struct Settings: Sendable {
     public var dynamoDBTable = "hansard"
     /// What becomes of a session whose slot was given to somebody else while the store was away.
     public var onLeaseLost = Tenant.LeaseLoss.keep
+    /// What becomes of a session that comes while the store that counts them is away.
+    public var admitUnclaimed = Tenant.UnclaimedAdmission.refuse
+    /// What becomes of a session that needs more minutes while the store that grants them is away; nil is what its tenant's
+    /// policy says.
+    public var quotaUnavailable: Tenant.QuotaOutage?
     /// Where transcripts are kept; nil is a folder in the state directory.
     public var transcripts: TranscriptsPlace?
     /// How the bucket encrypts transcripts.

@@ -139,6 +139,19 @@ extension Setting {
             "whether a session goes on whose slot was freed while its node was cut off from the store"
         ),
         Setting(
+            "HANSARD_ADMIT_UNCLAIMED",
+            \.admitUnclaimed,
+            .choice,
+            "whether a session may begin without a slot while the store that counts them is away"
+        ),
+        Setting(
+            "HANSARD_QUOTA_UNAVAILABLE",
+            \.quotaUnavailable,
+            .optional(.choice),
+            default: "what the tenant's policy says: close if hard, continue if soft",
+            "what becomes of a session that needs more minutes while the store that grants them is away"
+        ),
+        Setting(
             "HANSARD_TRANSCRIPTS",
             \.transcripts,
             .optional(.transcripts),

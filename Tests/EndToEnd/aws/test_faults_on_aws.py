@@ -3,6 +3,7 @@
 Nothing of it loses a transcript or a count, admits above a limit or closes a running stream; each is said, not often.
 """
 
+import contextlib
 import time
 from datetime import timedelta
 
@@ -229,6 +230,48 @@ def test_dynamodb_is_away(fleet, speaking, table, bucket, dynamodb_proxy, second
     wait_for_state(fleet, table, session.request_id, "completed", 60)
     check_quiet(fleet, table)
     assert bucket.transcript(session.request_id)["complete"] is True
+
+
+@pytest.mark.parametrize("setting", ["of the node", "of the tenant"])
+def test_who_may_begin_without_a_slot_does_while_dynamodb_is_away(fleet, table, bucket, dynamodb_proxy, setting):
+    """The limit is exceeded by those who come then; they get slots as soon as there are some."""
+    fleet.limit_sessions(2)
+    if setting == "of the tenant":
+        fleet.database.query("UPDATE tenants SET admit_unclaimed = 'allow' RETURNING 1")
+    node = fleet.start("one", HANSARD_ADMIT_UNCLAIMED="allow" if setting == "of the node" else "refuse")
+    ready = 200 if setting == "of the node" else 503
+    with ListenSession(node, INTERIM) as before, contextlib.ExitStack() as stack:
+        before.send(bytes(32_000))
+        before.wait_for(lambda message: message["type"] == "Results")
+        dynamodb_proxy.go_away()
+        # The first may come before anybody has noticed: it begins once its claim has got no answer.
+        unclaimed = [stack.enter_context(ListenSession(node, INTERIM)) for _ in range(3)]
+        for session in unclaimed:
+            session.send(bytes(32_000))
+            session.wait_for(lambda message: message["type"] == "Results")
+        wait_until_reachable(node, "connections", False)
+        assert node.get("/readyz").status_code == ready
+        assert gauge(node, "hansard_sessions_unclaimed") == gauge(node, "hansard_sessions_unclaimed_total") == 3
+        assert handshake(node, headers=token(node.key)).status == 101
+        wait_until(lambda: gauge(node, "hansard_sessions_active") == 4, 20, "who only looked is gone")
+        dynamodb_proxy.come_back()
+        wait_until_reachable(node, "connections")
+        wait_until(lambda: len(table.all_leases()) == 2, 20, "one of the three has a slot")
+        assert table.counter(fleet.tenant) == 2, "and none above the limit"
+        for session in [before, *unclaimed]:
+            session.send(bytes(32_000))
+            session.finish()
+            assert session.messages("Metadata")[-1]["duration"] == 2
+    for session in [before, *unclaimed]:
+        wait_for_state(fleet, table, session.request_id, "completed")
+        usage = wait_until(lambda: fleet.database.usage(session.request_id), 30, "its usage is recorded")
+        assert usage["audio_ms"] == 2_000
+    check_quiet(fleet, table)
+
+
+def gauge(node, name: str) -> float:
+    (line,) = [one for one in node.metrics().splitlines() if one.startswith(f"{name} ")]
+    return float(line.split()[1])
 
 
 def wait_for_refusal(node):

@@ -14,6 +14,7 @@ import Testing
         let settlement: Settlement
         let spool: Spool
         let live = Locked<Set<SessionID>>([])
+        let unclaimed = Locked<Set<SessionID>>([])
         let ended = Locked<[SessionID]>([])
         let epoch: NodeEpoch
         let suspects = SuspectOwners()
@@ -34,7 +35,8 @@ import Testing
         func audit(endsUnheld: Bool = true) -> StoreAudit {
             StoreAudit(
                 node: NodeIdentity(epoch: epoch, address: "127.0.0.1:1", region: "local", version: "1"),
-                connections: connections, liveSessions: { [live] in live.withLock { $0 } }, settlement: settlement,
+                connections: connections, liveSessions: { [live] in live.withLock { $0 } },
+                unclaimedSessions: { [unclaimed] in unclaimed.withLock { $0 } }, settlement: settlement,
                 suspects: suspects,
                 reaper: LeaseReaper(
                     connections: connections, transcripts: parts.transcripts, metrics: parts.metrics,
@@ -139,6 +141,19 @@ import Testing
         #expect(fixture.ended.withLock { $0 } == (endsUnheld ? [session] : []))
         #expect(fixture.parts.log.count(of: "a session holds no slot any more", atLeast: .warning) == 1)
         #expect(fixture.parts.metrics.auditRepairs.value == 0)
+    }
+
+    /// It is in order that it has none, and an orphan is none of its business: what it claims late is its own.
+    @Test func aSessionThatBeganWithoutASlotIsInOrder() async throws {
+        let fixture = try Fixture()
+        var state = LeaseAudit()
+        fixture.live.withLock { _ = $0.insert(Sample.session(1)) }
+        fixture.unclaimed.withLock { _ = $0.insert(Sample.session(1)) }
+        for _ in 0..<3 { try await compare(fixture, &state) }
+        fixture.hold(1)
+        for _ in 0..<3 { try await compare(fixture, &state) }
+        #expect(fixture.isHeld(1) && fixture.parts.log.entries.isEmpty && fixture.ended.withLock(\.isEmpty))
+        #expect(fixture.parts.metrics.leasesLost.value == 0)
     }
 
     @Test func aSessionThatHoldsItsSlotIsInOrder() async throws {

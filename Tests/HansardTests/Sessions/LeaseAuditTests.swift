@@ -52,4 +52,18 @@ import Testing
         #expect(audit.compared(stored: [], live: [session], settling: []) == [])
         #expect(audit.compared(stored: [], live: [], settling: []) == [])
     }
+
+    @Test func aSessionThatNeverHeldASlotIsFoundOnceItHasLostOne() {
+        var audit = LeaseAudit()
+        let session = SessionID(UUID())
+        for _ in 0..<3 {
+            #expect(audit.compared(stored: [], live: [session], unclaimed: [session], settling: []) == [])
+        }
+        let held = [lease(session)]
+        for unclaimed in [[session], []] {
+            #expect(audit.compared(stored: held, live: [session], unclaimed: Set(unclaimed), settling: []) == [])
+        }
+        #expect(audit.compared(stored: [], live: [session], settling: []) == [])
+        #expect(audit.compared(stored: [], live: [session], settling: []) == [.unheld(session)])
+    }
 }
