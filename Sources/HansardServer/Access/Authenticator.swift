@@ -67,7 +67,7 @@ struct Authenticator: Sendable {
             throw HansardError(.unauthenticated, "the API key is malformed; keys begin with hsk_live_ or hsk_test_")
         }
         let digest = Self.digest(of: secret)
-        if snapshot.keys[digest] == nil { directory.missed(now: .now) }
+        if snapshot.key(digest) == nil { directory.missed(now: .now) }
         return try snapshot.caller(digest: digest, now: now)
     }
 

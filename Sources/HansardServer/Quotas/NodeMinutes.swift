@@ -265,11 +265,9 @@ final class NodeMinutes: Sendable {
     private func limit(of owner: QuotaOwner) -> MinuteLimit? {
         guard let snapshot = access.snapshot else { return nil }
         switch owner {
-        case .tenant(let id): return snapshot.tenants[id]?.quotas.minutes
+        case .tenant(let id): return snapshot.tenant(id)?.quotas.minutes
         case .key(let id):
-            guard let key = snapshot.digests[id].flatMap({ snapshot.keys[$0] }),
-                let tenant = snapshot.tenants[key.tenant]
-            else { return nil }
+            guard let key = snapshot.key(named: id), let tenant = snapshot.tenant(key.tenant) else { return nil }
             return key.quotas.minutes(under: tenant.quotas)
         }
     }
