@@ -7,7 +7,7 @@ SHELL := /bin/bash
 BUILD_PACKAGES := libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libpq-dev libssl-dev libcurl4-openssl-dev \
 	libpocketsphinx-dev pocketsphinx-en-us libspeexdsp-dev postgresql-15 pkg-config
 TEST_PACKAGES := pocketsphinx python3-venv gcc libc6-dev valgrind
-BENCH_PACKAGES := nginx-light
+BENCH_PACKAGES := nginx-light wrk
 SDK_VERSIONS := 4.8.1 5.3.0 6.0.1 7.17.0
 SWIFT_SOURCES := Package.swift Sources Tests
 SCRIPTS := .ci/run .ci/install-packages .ci/make-venv
@@ -43,7 +43,7 @@ prove: test ## The tests, and then the long checks
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
 	@.ci/install-packages $(BENCH_PACKAGES)
 	swift build -c release --product hansard
-	for part in local_engine latency gateway relay aws_request aws_calls aws_claims; do \
+	for part in local_engine latency gateway relay aws_request aws_calls aws_claims keys admin_reads; do \
 		BOTO_DISABLE_CRT=true PYTHONPATH=Tests/Support:Tests .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
 
 format: ## Formats the Swift sources in place

@@ -70,8 +70,13 @@ public actor Connection {
     ///
     /// Any error rolls back and is thrown on, except that a serialization failure or a deadlock runs `body` again, at most
     /// `maximumTransactionAttempts` times in all. If COMMIT itself throws `.unreachable`, the outcome is unknown.
+    ///
+    /// - Parameters:
+    ///   - isolation: how it sees others' changes.
+    ///   - role: whose rights it has; nil is those of the login. Taken in BEGIN's round trip.
+    ///   - body: what it does.
     @discardableResult public func transaction<Value: Sendable>(
-        isolation: Isolation = .readCommitted,
+        isolation: Isolation = .readCommitted, as role: StaticString? = nil,
         _ body: @Sendable (Connection) async throws -> Value
     ) async throws -> Value {
         guard transaction == .none else {
@@ -82,7 +87,7 @@ public actor Connection {
         while true {
             transaction = .beginning
             do {
-                try begin(isolation)
+                try begin(isolation, as: role)
                 transaction = .open
                 let value = try await body(self)
                 try commit()
@@ -136,11 +141,19 @@ public actor Connection {
         }
     }
 
-    private func begin(_ isolation: Isolation) throws(PostgresError) {
-        switch isolation {
-        case .readCommitted: try execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-        case .repeatableReadOnly: try execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        case .serializable: try execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+    private func begin(_ isolation: Isolation, as role: StaticString?) throws(PostgresError) {
+        let begin =
+            switch isolation {
+            case .readCommitted: "BEGIN ISOLATION LEVEL READ COMMITTED"
+            case .repeatableReadOnly: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            case .serializable: "BEGIN ISOLATION LEVEL SERIALIZABLE"
+            }
+        let session = try connected()
+        do {
+            try session.run(script: role.map { "\(begin); SET LOCAL ROLE \($0)" } ?? begin)
+        } catch {
+            droppedIfBroken(error)
+            throw error
         }
     }
 

@@ -92,10 +92,10 @@ public final class ConnectionPool: Sendable {
 
     /// Runs `body` in a transaction, again if the server gave it up for another; see `Connection.transaction`.
     @discardableResult public func transaction<Value: Sendable>(
-        isolation: Connection.Isolation = .readCommitted,
+        isolation: Connection.Isolation = .readCommitted, as role: StaticString? = nil,
         _ body: @Sendable (Connection) async throws -> Value
     ) async throws -> Value {
-        try await withConnection { try await $0.transaction(isolation: isolation, body) }
+        try await withConnection { try await $0.transaction(isolation: isolation, as: role, body) }
     }
 
     /// Refuses new calls, waits for those under way, and closes all connections.

@@ -175,13 +175,13 @@ final class ServerSession {
             throw PostgresError(.protocol, "a statement answered \(count) rows; the limit is \(Self.maximumRows)")
         }
         let fields = 0..<PQnfields(answer)
-        let columns = fields.map { String(cString: PQfname(answer, $0)) }
+        let columns = Row.Columns(fields.map { String(cString: PQfname(answer, $0)) })
         let types = fields.map { PQftype(answer, $0) }
         var rows: [Row] = []
         rows.reserveCapacity(count)
         for row in 0..<Int32(count) {
             var values: [PostgresValue] = []
-            values.reserveCapacity(columns.count)
+            values.reserveCapacity(types.count)
             for field in fields {
                 if PQgetisnull(answer, row, field) == 1 {
                     values.append(.null)

@@ -27,12 +27,12 @@ class Database:
         lines = file.read_text().splitlines()
         return Database(f"host={lines[4]} port={lines[3]} dbname=hansard user={file.owner()}")
 
-    def query(self, sql: str) -> list[list[str]]:
+    def query(self, sql: str, seconds: float = 30) -> list[list[str]]:
         """The rows of a query, each value as text; an empty string for NULL."""
         command = ["psql", "-X", "-A", "-t", "-q", "-F", "\x1f", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", sql]
         if os.geteuid() == 0:
             command = ["runuser", "-u", "postgres", "--", *command]
-        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=seconds)
         assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr}"
         return [line.split("\x1f") for line in done.stdout.splitlines()]
 

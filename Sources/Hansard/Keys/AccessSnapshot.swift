@@ -83,6 +83,12 @@ public struct AccessChanges: Sendable {
 }
 
 extension AccessSnapshot {
+    /// Takes in a key, in place of an earlier state of it.
+    public mutating func insert(_ key: APIKey, digest: SecretDigest) {
+        keysByDigest[digest] = key
+        digests[key.id] = digest
+    }
+
     /// Brings the snapshot up to the changes' sequence.
     public mutating func apply(_ changes: AccessChanges) {
         sequence = max(sequence, changes.sequence)
@@ -91,10 +97,7 @@ extension AccessSnapshot {
         for key in changes.removedKeys {
             if let digest = digests.removeValue(forKey: key) { keysByDigest[digest] = nil }
         }
-        for (digest, key) in changes.keys {
-            keysByDigest[digest] = key
-            digests[key.id] = digest
-        }
+        for (digest, key) in changes.keys { insert(key, digest: digest) }
         if let tokens = changes.adminTokens { adminTokens = Dictionary(uniqueKeysWithValues: tokens) }
     }
 }

@@ -98,6 +98,8 @@ public protocol TenantStore: Sendable {
     func create(_ token: AdminToken, digest: SecretDigest) async throws
     /// The tenant of that name, if there is one; of several the oldest.
     func tenant(named name: String) async throws -> Tenant?
+    /// The key of that digest, if there is one; disabled and expired ones too.
+    func key(digest: SecretDigest) async throws -> APIKey?
     /// The admin token of that digest, if there is one that has not been revoked.
     func adminToken(digest: SecretDigest) async throws -> AdminToken?
     /// A number that has grown whenever any tenant or key changed; cheap, so that nodes can poll it each second.

@@ -35,20 +35,12 @@ extension ConnectionPool {
         isolation: Connection.Isolation = .readCommitted, _ body: @Sendable (Connection) async throws -> Value
     ) async throws -> Value {
         try await HansardError.mapping {
-            try await transaction(isolation: isolation) { connection in
-                try await connection.actAsOperator()
-                return try await body(connection)
-            }
+            try await transaction(isolation: isolation, as: "hansard_operator", body)
         }
     }
 }
 
 extension Connection {
-    /// For the rest of the transaction: sees and changes what belongs to any tenant.
-    func actAsOperator() throws(PostgresError) {
-        try query("SELECT set_config('role', 'hansard_operator', true)")
-    }
-
     /// Appends to the audit log.
     func append(_ entry: AuditEntry) throws(PostgresError) {
         try query(

@@ -20,17 +20,20 @@ struct Route: Sendable {
     let method: String
     let path: String
     let respond: @Sendable (Match) async throws -> HTTPResponse
+    private let pattern: [Substring]
 
     init(_ method: String, _ path: String, _ respond: @escaping @Sendable (Match) async throws -> HTTPResponse) {
         self.method = method
         self.path = path
         self.respond = respond
+        pattern = Self.parts(of: path)
     }
 
-    /// The values of the path's `{name}` segments, if the path fits.
-    func segments(of requested: String) -> [String: String]? {
-        let pattern = path.split(separator: "/", omittingEmptySubsequences: false)
-        let parts = requested.split(separator: "/", omittingEmptySubsequences: false)
+    /// What is between the slashes of a path.
+    static func parts(of path: String) -> [Substring] { path.split(separator: "/", omittingEmptySubsequences: false) }
+
+    /// The values of the path's `{name}` segments, if a path of these parts fits.
+    func segments(of parts: [Substring]) -> [String: String]? {
         guard pattern.count == parts.count else { return nil }
         var values: [String: String] = [:]
         for (expected, part) in zip(pattern, parts) {
@@ -66,8 +69,9 @@ struct Router: HTTPResponder {
 
     private func route(_ request: HTTPRequest, id: SessionID) async throws -> HTTPResponse {
         var allowed: [String] = []
+        let parts = Route.parts(of: request.path)
         for route in routes {
-            guard let segments = route.segments(of: request.path) else { continue }
+            guard let segments = route.segments(of: parts) else { continue }
             if route.method == request.method || (route.method == "GET" && request.method == "HEAD") {
                 return try await route.respond(Route.Match(request: request, id: id, segments: segments))
             }

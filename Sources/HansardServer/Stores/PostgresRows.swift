@@ -126,8 +126,10 @@ extension Tenant {
 extension APIKey {
     init(row: Row) throws {
         let scopes: [String] = try row.value("scopes")
+        let id: String = try row.value("key_id")
+        let family: String = try row.value("family")
         self.init(
-            id: KeyID(try row.value("key_id")),
+            id: KeyID(id),
             tenant: TenantID(try row.value("tenant_id")),
             name: try row.value("name"),
             // A scope that a newer version wrote allows nothing here.
@@ -138,7 +140,8 @@ extension APIKey {
             expiresAt: try row.value("expires_at"),
             tags: try row.value("tags"),
             allowedCIDRs: try row.value("allowed_cidrs"),
-            family: try row.value("family", as: String.self),
+            // Mostly its own name, which then is in memory once.
+            family: family == id ? id : family,
             quotas: try QuotaLimits(row: row, policy: .hard),
             createdAt: try row.value("created_at")
         )

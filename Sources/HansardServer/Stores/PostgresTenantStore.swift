@@ -10,7 +10,7 @@ public struct PostgresTenantStore: TenantStore {
     /// Changes that are read one by one; a snapshot is read in place of more.
     static let changeLimit = 10_000
     /// Rows of one statement of a snapshot: a million in one answer would be there twice.
-    static let snapshotPage = 50_000
+    static let snapshotPage = 10_000
 
     private let pool: ConnectionPool
 
@@ -44,6 +44,14 @@ public struct PostgresTenantStore: TenantStore {
     }
 
     /// See `TenantStore`.
+    public func key(digest: SecretDigest) async throws -> APIKey? {
+        try await HansardError.mapping {
+            let rows = try await pool.query("SELECT * FROM api_keys WHERE digest = \(digest.bytes)")
+            return try rows.first.map(APIKey.init(row:))
+        }
+    }
+
+    /// See `TenantStore`.
     public func adminToken(digest: SecretDigest) async throws -> AdminToken? {
         try await HansardError.mapping {
             let rows = try await pool.query(
@@ -69,17 +77,16 @@ public struct PostgresTenantStore: TenantStore {
                     .value("value")
                 let tenants = try await connection.query("SELECT * FROM tenants_for_nodes(NULL)").map(
                     Tenant.init(row:))
-                var keys: [(SecretDigest, APIKey)] = []
+                let tokens = try await connection.query("SELECT * FROM admin_tokens_for_nodes()")
+                    .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
+                var snapshot = AccessSnapshot(sequence: sequence, tenants: tenants, keys: [], adminTokens: tokens)
                 var last = ""
                 while true {
                     let page = try await connection.query("SELECT * FROM keys_after(\(last), \(Self.snapshotPage))")
-                    keys += try page.map { (try SecretDigest(row: $0), try APIKey(row: $0)) }
-                    guard page.count == Self.snapshotPage, let next = keys.last?.1.id.rawValue else { break }
-                    last = next
+                    for row in page { snapshot.insert(try APIKey(row: row), digest: try SecretDigest(row: row)) }
+                    guard page.count == Self.snapshotPage, let end = page.last else { return snapshot }
+                    last = try end.value("key_id")
                 }
-                let tokens = try await connection.query("SELECT * FROM admin_tokens_for_nodes()")
-                    .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
-                return AccessSnapshot(sequence: sequence, tenants: tenants, keys: keys, adminTokens: tokens)
             }
         }
     }

@@ -245,7 +245,7 @@ import Testing
                     target: .init("tenant", "\(tenant)"), changes: "{}"),
                 commanding: .drain("n"), of: tenant)
             try await fixture.pool.transaction { connection in
-                try await connection.actAsOperator()
+                try await connection.query("SET LOCAL ROLE hansard_operator")
                 try await connection.execute(
                     "INSERT INTO transcript_expiry VALUES (\(tenant.rawValue), now())")
                 try await connection.execute(
@@ -325,7 +325,7 @@ import Testing
             let tenants = try await fill(fixture)
             try await fixture.pool.transaction { connection in
                 #expect(try await count("tenants", connection) == 0)
-                try await connection.actAsOperator()
+                try await connection.query("SET LOCAL ROLE hansard_operator")
                 #expect(try await count("tenants", connection) == tenants.count)
                 for tenant in tenants.map({ $0 as TenantID? }) + [nil] {
                     let chain = try await connection.query("SELECT * FROM verify_audit(\(tenant?.rawValue))").only()

@@ -89,6 +89,8 @@ import Testing
             #expect(snapshot.tenants.count == 2 && snapshot.tenant(full.id) == full && snapshot.tenant(bare.id) == bare)
             #expect(snapshot.keys.count == 2 && snapshot.key(digests[0]) == first && snapshot.key(digests[1]) == second)
             #expect(snapshot.key(named: second.id) == second)
+            #expect(try await owner.key(digest: digests[1]) == second)
+            #expect(try await owner.key(digest: digest()) == nil)
             #expect(try await snapshot.sequence == store.accessSequence())
         }
     }
