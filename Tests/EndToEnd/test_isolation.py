@@ -2,10 +2,10 @@
 
 import pytest
 
-from admin import Admin
 from database import Database
 from engines import SYNTHETIC
 from listen import LINEAR16, ListenSession
+from operators import Operator
 
 NODE_ROLE = "hansard_node"
 
@@ -34,7 +34,7 @@ def tenants(server, owner):
         session.send(bytes(32000), pace=0)
         session.close_stream()
         session.wait_closed(20)
-    made = Admin(server).tenant()["id"]
+    made = Operator.owner(server).tenant()
     (used,) = [row[0] for row in owner.query("SELECT DISTINCT tenant_id FROM usage_rows")][:1]
     return [used, made]
 

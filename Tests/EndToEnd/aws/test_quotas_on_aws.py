@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from admin import Admin
 from fleet import hansard
 from listen import LINEAR16, ListenSession, handshake, token
+from operators import Operator
 from processes import wait_until
 
 pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
@@ -29,7 +29,7 @@ def admin(fleet, table, bucket):
     assert made.returncode == 0, made.stderr
     for name in NAMES:
         fleet.start(name)
-    return Admin(fleet.nodes[0], made.stdout.strip())
+    return Operator(fleet.nodes[0], made.stdout.strip())
 
 
 class Streams:
@@ -62,12 +62,12 @@ class Streams:
             thread.join(120)
 
 
-def limit(admin: Admin, tenant: dict, **quotas) -> None:
-    answer = admin.call("PUT", f"/tenants/{tenant['id']}/quotas", quotas)
+def limit(admin: Operator, tenant: str, **quotas) -> None:
+    answer = admin.call("PUT", f"/v1/admin/tenants/{tenant}/quotas", quotas)
     assert answer.status_code == 200, answer.text
 
 
-def known_key(admin: Admin, tenant: dict, nodes: list) -> str:
+def known_key(admin: Operator, tenant: str, nodes: list) -> str:
     """A key of the tenant, once all nodes know it."""
     key = admin.key(tenant)["key"]
     for node in nodes:
@@ -96,20 +96,20 @@ def forwarded(node) -> int:
     return read()
 
 
-def mark(node, tenant: dict) -> int:
+def mark(node, tenant: str) -> int:
     """What its disk says that it may have spent."""
     lines = (node.state_dir / "minutes").read_text().splitlines()
-    (found,) = [line.split("\t") for line in lines if f"\tT#{tenant['id']}\t" in line]
+    (found,) = [line.split("\t") for line in lines if f"\tT#{tenant}\t" in line]
     return int(found[3])
 
 
-def granted(table, tenant: dict) -> int:
-    (quota,) = table.items(f"T#{tenant['id']}", "Q#")
+def granted(table, tenant: str) -> int:
+    (quota,) = table.items(f"T#{tenant}", "Q#")
     return int(quota["granted_ms"])
 
 
-def grant_of(table, tenant: dict, node: str) -> int:
-    grants = table.items(f"T#{tenant['id']}", "G#")
+def grant_of(table, tenant: str, node: str) -> int:
+    grants = table.items(f"T#{tenant}", "G#")
     (found,) = [grant for grant in grants if f"#{node}#" in grant["sk"]]
     return int(found["granted_ms"])
 
@@ -212,7 +212,7 @@ def test_three_hundred_come_and_fifty_stay(fleet, table, bucket):
     fleet.settings["HANSARD_ON_LEASE_LOST"] = "close"
     made = hansard("admin", "token", "--name", "a test", **fleet.settings)
     nodes = [fleet.start(name) for name in NAMES]
-    admin = Admin(nodes[0], made.stdout.strip())
+    admin = Operator(nodes[0], made.stdout.strip())
     tenant = admin.tenant()
     limit(admin, tenant, max_concurrent_sessions=50)
     key = known_key(admin, tenant, nodes)
@@ -244,7 +244,7 @@ def test_three_hundred_come_and_fifty_stay(fleet, table, bucket):
     for thread in threads:
         thread.join(120)
     print(Counter(outcomes))
-    assert len(admitted) == 50 == table.counter(tenant["id"]) and len(outcomes) == 250
+    assert len(admitted) == 50 == table.counter(tenant) and len(outcomes) == 250
     words = "quota: 50 concurrent sessions"
     assert set(outcomes) <= {(1008, words), (429, words)}, Counter(outcomes)
     for session in admitted:
