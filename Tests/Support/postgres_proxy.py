@@ -58,6 +58,16 @@ def late_request(seconds: float) -> Fault:
     return fault
 
 
+def deafen(passage: "Passage", data: bytes) -> None:
+    """For `LISTEN`: whoever believes to be told of changes listens where nobody speaks. The length stays as it is."""
+    passage.forward(data.replace(b"hansard_access", b"hansard_nobody"))
+
+
+def pass_on(passage: "Passage", data: bytes) -> None:
+    """Nothing befalls it: for what is to be counted."""
+    passage.forward(data)
+
+
 class FaultyPostgres:
     """Listens on a free port of 127.0.0.1 and forwards to a cluster's Unix socket, faults permitting."""
 

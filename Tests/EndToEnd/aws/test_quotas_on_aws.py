@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from fleet import hansard
+from fleet import metric, wait_until_known
 from listen import LINEAR16, ListenSession, handshake, token
 from operators import Operator
 from processes import wait_until
@@ -25,11 +25,10 @@ MARK_STEP = 5_000
 @pytest.fixture
 def admin(fleet, table, bucket):
     """The admin API of the first of three nodes, with a token from the command line."""
-    made = hansard("admin", "token", "--name", "a test", **fleet.settings)
-    assert made.returncode == 0, made.stderr
+    secret = fleet.admin_token()
     for name in NAMES:
         fleet.start(name)
-    return Operator(fleet.nodes[0], made.stdout.strip())
+    return Operator(fleet.nodes[0], secret)
 
 
 class Streams:
@@ -70,8 +69,7 @@ def limit(admin: Operator, tenant: str, **quotas) -> None:
 def known_key(admin: Operator, tenant: str, nodes: list) -> str:
     """A key of the tenant, once all nodes know it."""
     key = admin.key(tenant)["key"]
-    for node in nodes:
-        wait_until(lambda: node.get("/v1/transcripts", key).status_code == 200, 10, "the key is known")
+    wait_until_known(key, nodes)
     return key
 
 
@@ -84,8 +82,7 @@ def forwarded(node) -> int:
     """Milliseconds that the node has admitted in its life, once it admits no more."""
 
     def read() -> int:
-        (line,) = [one for one in node.metrics().splitlines() if one.startswith("hansard_audio_seconds_total ")]
-        return round(float(line.split()[1]) * 1000)
+        return round(metric(node, "hansard_audio_seconds_total") * 1000)
 
     def is_steady() -> bool:
         before = read()
@@ -210,9 +207,9 @@ def test_a_raise_is_felt_by_who_speaks_on_another_node(admin, fleet, table, buck
 def test_three_hundred_come_and_fifty_stay(fleet, table, bucket):
     """With `close` nobody who has lost a slot speaks on: whoever is not among the fifty is told so, once."""
     fleet.settings["HANSARD_ON_LEASE_LOST"] = "close"
-    made = hansard("admin", "token", "--name", "a test", **fleet.settings)
+    secret = fleet.admin_token()
     nodes = [fleet.start(name) for name in NAMES]
-    admin = Operator(nodes[0], made.stdout.strip())
+    admin = Operator(nodes[0], secret)
     tenant = admin.tenant()
     limit(admin, tenant, max_concurrent_sessions=50)
     key = known_key(admin, tenant, nodes)
