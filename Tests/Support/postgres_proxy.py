@@ -68,6 +68,18 @@ def pass_on(passage: "Passage", data: bytes) -> None:
     passage.forward(data)
 
 
+def recording(statements: list[bytes]) -> Fault:
+    """Nothing befalls it: each is written down."""
+
+    def fault(passage: "Passage", data: bytes) -> None:
+        # Parse or Query, in which a statement's text is; what opens and ends connections has none.
+        if data[:1] in (b"P", b"Q"):
+            statements.append(data)
+        passage.forward(data)
+
+    return fault
+
+
 class FaultyPostgres:
     """Listens on a free port of 127.0.0.1 and forwards to a cluster's Unix socket, faults permitting."""
 
