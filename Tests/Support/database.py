@@ -39,6 +39,12 @@ class Database:
         command = ["psql", "-X", "-A", "-t", "-q", "-F", "\x1f", "-v", "ON_ERROR_STOP=1", "-d", self.url, *arguments]
         return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
 
+    def dump(self) -> bytes:
+        """All that is in it, by pg_dump."""
+        command = ["pg_dump", "-d", self.url]
+        command = ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+        return subprocess.run(command, capture_output=True, check=True, cwd="/", timeout=60).stdout
+
     def transaction(self) -> "Transaction":
         """One that stays open until it is told to commit."""
         return Transaction(self._psql())
