@@ -58,6 +58,10 @@ def late_request(seconds: float) -> Fault:
     return fault
 
 
+def swallow(passage: "Passage", data: bytes) -> None:
+    """It never reaches Postgres, and nobody is told: a network that loses everything."""
+
+
 def deafen(passage: "Passage", data: bytes) -> None:
     """For `LISTEN`: whoever believes to be told of changes listens where nobody speaks. The length stays as it is."""
     passage.forward(data.replace(b"hansard_access", b"hansard_nobody"))

@@ -14,6 +14,7 @@ from contract import operation, operations
 from fleet import check_quiet, wait_until_known, wait_until_reachable
 from listen import ListenSession, handshake, token
 from operators import Operator
+from postgres_proxy import swallow
 from processes import wait_until
 
 pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
@@ -129,15 +130,56 @@ def test_postgres_stops_under_load(fleet, founding, table, bucket, seconds):
     check_quiet(fleet, table)
 
 
+@pytest.mark.long
+def test_postgres_is_silent_under_load(fleet, founding, table, bucket, postgres_proxy):
+    """Connections are made and nothing is answered, as by a network that loses everything: nobody waits for it but
+    operators, and they are told to come again."""
+    secret = fleet.admin_token()
+    nodes = [fleet.start(name) for name in ("one", "two")]
+    operator = Operator(nodes[0], secret)
+    tenant = operator.tenant()
+    key = operator.key(tenant)
+    wait_until_known(key["key"], nodes)
+    with Load(nodes, key["key"]) as load:
+        wait_until(lambda: load.outcomes, 30, "the load has begun")
+        before = load.outcomes.total()
+        postgres_proxy.fault(swallow, lambda data: True)
+        began = time.monotonic()
+        while time.monotonic() - began < 60:
+            asked = time.monotonic()
+            for name in ("getTenant", "createKey"):
+                answer = operator.perform(operation(name), {"name": "never"}, tenant_id=tenant)
+                assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1, answer.text
+            check_served(load)
+            print(f"put off after {time.monotonic() - asked:.1f} s")
+        meanwhile = load.outcomes.total() - before
+        postgres_proxy.clear()
+        wait_until(lambda: operator.perform(operation("getTenant"), tenant_id=tenant).ok, 60, "it is back")
+        newer = operator.key(tenant)["key"]
+        wait_until_known(newer, nodes)
+        assert load.is_whole(), load.outcomes
+        load.end()
+    print(f"60 s with a silent Postgres: {STREAMS} streams went on, {meanwhile} sessions came; in all {load.outcomes}")
+    assert set(load.outcomes) == {(1000, "")}
+    check_books(fleet, nodes, load)
+    names = [one["name"] for one in operator.call("GET", f"/v1/admin/tenants/{tenant}/keys").json()["data"]]
+    assert names.count("a key") == 2 and names.count("never") == 0
+    check_quiet(fleet, table)
+
+
+def check_served(load: Load) -> None:
+    for node in load.nodes:
+        assert node.get("/readyz").status_code == 200
+        for path in ("/v1/transcripts", "/v1/sessions"):
+            assert node.get(path, load.key).status_code == 200
+    assert load.is_whole(), load.outcomes
+
+
 def stay_without_postgres(load: Load, operator: Operator, seconds: float, **names: str) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         check_operators_are_put_off(operator, session_id=load.streams[0].request_id, node="two", **names)
-        for node in load.nodes:
-            assert node.get("/readyz").status_code == 200
-            for path in ("/v1/transcripts", "/v1/sessions"):
-                assert node.get(path, load.key).status_code == 200
-        assert load.is_whole(), load.outcomes
+        check_served(load)
         time.sleep(1)
 
 
