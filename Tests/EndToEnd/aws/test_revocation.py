@@ -2,11 +2,13 @@
 
 import random
 import statistics
+import threading
 import time
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
-from fleet import wait_until_known
+from fleet import check_quiet, wait_until_known
 from listen import LINEAR16, ListenSession, handshake, token
 from operators import Operator
 from postgres_proxy import FaultyPostgres, deafen, holding, pass_on
@@ -115,6 +117,38 @@ def test_a_revoked_key_ends_within_a_second(proxied, fleet):
     figures.show("revoked")
     assert max(figures.percentile(name, 99) for name in ("one", "two")) < 1_000
     assert max(figures.of["deaf"]) < 3_000
+
+
+def test_nobody_slips_through_while_a_key_is_revoked(fleet, table, bucket):
+    """Some are admitted by what a node knew a moment ago, and open when all others have been closed."""
+    secret = fleet.admin_token()
+    nodes = [fleet.start(name) for name in ("one", "two", "three")]
+    operator = Operator(nodes[0], secret)
+    tenant = operator.tenant()
+    key = operator.key(tenant)
+    wait_until_known(key["key"], nodes)
+    opened: list[ListenSession] = []
+    refused: list[int] = []
+
+    def come(node) -> None:
+        while True:
+            try:
+                opened.append(ListenSession(node, key=key["key"]))
+            except InvalidStatus as refusal:
+                refused.append(refusal.response.status_code)
+                return
+
+    threads = [threading.Thread(target=come, args=(node,), daemon=True) for node in nodes * 2]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(opened) >= 60, 30, "there is a crowd")
+    assert operator.call("POST", f"/v1/admin/tenants/{tenant}/keys/{key['id']}/revoke").ok
+    for thread in threads:
+        thread.join(30)
+    assert refused == [401] * len(threads)
+    assert {session.wait_closed(20) for session in opened} == {REVOKED}
+    print(f"{len(opened)} sockets were opened while the key was revoked, and closed")
+    check_quiet(fleet, table)
 
 
 # Nodes that did not see it happen
