@@ -160,7 +160,7 @@ def test_a_rotated_key_on_a_node_that_starts_in_the_overlap(fleet, table, bucket
     one = fleet.start("one")
     operator = Operator(one, secret)
     # As long as starting a node may take while the machine does other things.
-    overlap = 4 + round(3 * (time.monotonic() - began))
+    overlap = 2 + round(3 * (time.monotonic() - began))
     tenant = operator.tenant()
     old = operator.key(tenant)
     rotated = time.monotonic()
