@@ -8,7 +8,7 @@ import pytest
 from contract import names_in, operations
 from fleet import wait_until_known
 from leaks import Witness, digest, leaks, needles
-from listen import LINEAR16, ListenSession, handshake, listen_path, token
+from listen import LINEAR16, ListenSession, handshake, token
 from operators import UNKNOWN, Operator
 from processes import wait_until
 
@@ -109,7 +109,8 @@ def test_no_secret_is_kept_or_said(fleet, founding, table, bucket):
         after = kept(fleet, founding, table, bucket)
     sought = needles(issued)
     haystacks = [*shown.items(), *metrics.items(), *while_live.items(), *after.items()]
-    print(f"{len(issued)} secrets in {len(sought)} forms, {sum(len(text) for _, text in haystacks)} bytes in {len(haystacks)} places")
+    size = sum(len(text) for _, text in haystacks)
+    print(f"{len(issued)} secrets in {len(sought)} forms, {size} bytes in {len(haystacks)} places")
     assert {place: found for place, text in haystacks if (found := leaks(text, sought))} == {}
     # The search was where secrets would be.
     assert digest(key).encode() in after["pg_dump"]
