@@ -157,8 +157,10 @@ def test_so_many_sessions_begin_in_a_minute(admin):
     assert all("new sessions per minute" in outcome[1] for outcome in outcomes[3:])
 
 
+@pytest.mark.long
 def test_what_is_not_used_comes_back(admin):
-    """The node's share of another's idle quota is not held for ever: here, for as long as nobody takes from it."""
+    """The node's share of another's idle quota is not held for ever: here, for as long as nobody takes from it. It waits
+    for half a minute; that it comes back is also proved with an injected clock (MinuteGrantPropertyTests)."""
     tenant, key = limited(admin, max_minutes_per_month=10)
     with ListenSession(admin.server, LINEAR16, key=key) as session:
         session.send(SECOND * 2, pace=0)
