@@ -39,15 +39,16 @@ public final class Application: Sendable {
             forwardWebLog(to: logger)
             for number in 0..<settings.eventLoops { loops.append(try EventLoop(name: "loop-\(number)")) }
             let planes: Set<Parts.Plane> = settings.adminListen == nil ? [.tenant, .admin] : [.tenant]
-            let server = try await WebServer.start(
-                configuration: webConfiguration(settings), loops: loops,
-                responder: parts.router(loops: loops, planes: planes),
-                acceptor: ListenAcceptor(services: parts.services))
-            let adminServer: WebServer?
+            // First, so that whoever finds the node ready finds its operators' side as well.
+            let adminServer = try await startAdminServer(parts, settings, loops)
+            let server: WebServer
             do {
-                adminServer = try await startAdminServer(parts, settings, loops)
+                server = try await WebServer.start(
+                    configuration: webConfiguration(settings), loops: loops,
+                    responder: parts.router(loops: loops, planes: planes),
+                    acceptor: ListenAcceptor(services: parts.services))
             } catch {
-                await server.stop()
+                await adminServer?.stop()
                 throw error
             }
             return Application(

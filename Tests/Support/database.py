@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +30,24 @@ class Database:
 
     def query(self, sql: str, seconds: float = 30) -> list[list[str]]:
         """The rows of a query, each value as text; an empty string for NULL."""
-        command = ["psql", "-X", "-A", "-t", "-q", "-F", "\x1f", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", sql]
-        if os.geteuid() == 0:
-            command = ["runuser", "-u", "postgres", "--", *command]
+        command = self._psql("-c", sql)
         done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=seconds)
         assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr}"
         return [line.split("\x1f") for line in done.stdout.splitlines()]
+
+    def _psql(self, *arguments: str) -> list[str]:
+        command = ["psql", "-X", "-A", "-t", "-q", "-F", "\x1f", "-v", "ON_ERROR_STOP=1", "-d", self.url, *arguments]
+        return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+
+    def dump(self) -> bytes:
+        """All that is in it, by pg_dump."""
+        command = ["pg_dump", "-d", self.url]
+        command = ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+        return subprocess.run(command, capture_output=True, check=True, cwd="/", timeout=60).stdout
+
+    def transaction(self) -> "Transaction":
+        """One that stays open until it is told to commit."""
+        return Transaction(self._psql())
 
     # The only places that name the product's tables.
 
@@ -77,3 +90,35 @@ class Database:
     def expire_keys(self) -> None:
         self.query("UPDATE api_keys SET expires_at = now() - interval '1 hour'")
 
+
+class Transaction:
+    """An open transaction, in a psql of its own, which does what it is told as soon as Postgres lets it."""
+
+    def __init__(self, command: list[str]):
+        self._psql = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
+        )
+        # What psql printed: results, errors, and a line for each statement that is done.
+        self.said: list[str] = []
+        self._told = 0
+        threading.Thread(target=self._read, daemon=True).start()
+        self.tell("BEGIN")
+
+    def _read(self) -> None:
+        for line in self._psql.stdout:
+            self.said.append(line.strip())
+
+    def tell(self, statement: str) -> None:
+        """Returns at once; `is_idle` says when it is done."""
+        self._told += 1
+        self._psql.stdin.write(f"{statement};\n\\echo done {self._told}\n")
+        self._psql.stdin.flush()
+
+    def is_idle(self) -> bool:
+        """Whether all that it was told is done."""
+        return f"done {self._told}" in self.said
+
+    def close(self) -> None:
+        """What is not committed is undone."""
+        self._psql.stdin.close()
+        self._psql.wait(20)

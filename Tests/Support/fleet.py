@@ -81,10 +81,20 @@ class Fleet:
         self.nodes: list[Node] = []
         self.tenant = self.database.query("SELECT tenant_id FROM tenants")[0][0]
 
+    def database_through(self, port: int) -> str:
+        """Where nodes find Postgres by a port of this machine."""
+        name = self.database.url.split("/")[3].split("?")[0]
+        return f"postgresql://{NODE_ROLE}@127.0.0.1:{port}/{name}"
+
     def connect_through(self, port: int) -> None:
         """Has nodes that are started afterwards reach Postgres by a port of this machine."""
-        name = self.database.url.split("/")[3].split("?")[0]
-        self.settings["HANSARD_DATABASE_URL"] = f"postgresql://{NODE_ROLE}@127.0.0.1:{port}/{name}"
+        self.settings["HANSARD_DATABASE_URL"] = self.database_through(port)
+
+    def admin_token(self) -> str:
+        """A token of an owner, by the command line; nodes that run already learn of it a moment later."""
+        made = hansard("admin", "token", "--name", "a test", **self.settings)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
 
     def limit_sessions(self, limit: int) -> None:
         """For nodes that are started afterwards."""
@@ -115,6 +125,17 @@ def hansard(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [BINARY, *arguments], env=inherited | settings, capture_output=True, text=True, timeout=COMMAND_SECONDS
     )
+
+
+def wait_until_known(key: str, nodes: list) -> None:
+    """Until each of these nodes knows a key that was made a moment ago."""
+    for node in nodes:
+        wait_until(lambda: node.get("/v1/transcripts", key).status_code == 200, 10, "the key is known")
+
+
+def metric(node, name: str) -> float:
+    (line,) = [one for one in node.metrics().splitlines() if one.startswith(f"{name} ")]
+    return float(line.split()[1])
 
 
 def said(node, *words: str) -> list[dict]:

@@ -56,6 +56,8 @@ class ListenSession:
         self.received: list[Received] = []
         self.failure: BaseException | None = None
         self.audio_sent = 0.0
+        # By the monotonic clock.
+        self.closed_at: float | None = None
         self._arrived = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -73,6 +75,7 @@ class ListenSession:
         except BaseException as failure:
             self.failure = failure
         finally:
+            self.closed_at = time.monotonic()
             with self._arrived:
                 self._arrived.notify_all()
 

@@ -1,7 +1,7 @@
 """The admin plane as an operator's program calls it."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import requests
 
@@ -22,6 +22,8 @@ class Operator:
 
     server: object
     token: str
+    # Where the admin plane has an address of its own.
+    url: str | None = None
 
     @staticmethod
     def owner(server) -> "Operator":
@@ -36,7 +38,7 @@ class Operator:
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         with requests.Session() as session:
             session.trust_env = False
-            return session.request(method, self.server.url + path, headers=sent, json=body, timeout=20)
+            return session.request(method, (self.url or self.server.url) + path, headers=sent, json=body, timeout=20)
 
     def perform(self, operation: Operation, body=None, **names: str) -> requests.Response:
         """An operation of the document; parts of its path that are not given are of things that are not there."""
@@ -57,4 +59,4 @@ class Operator:
 
     def with_role(self, role: str, **fields) -> "Operator":
         token = self.made("/v1/admin/tokens", {"name": f"a test's {role}", "role": role, **fields})
-        return Operator(self.server, token["token"])
+        return replace(self, token=token["token"])

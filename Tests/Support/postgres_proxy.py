@@ -58,6 +58,32 @@ def late_request(seconds: float) -> Fault:
     return fault
 
 
+def swallow(passage: "Passage", data: bytes) -> None:
+    """It never reaches Postgres, and nobody is told: a network that loses everything."""
+
+
+def deafen(passage: "Passage", data: bytes) -> None:
+    """For `LISTEN`: whoever believes to be told of changes listens where nobody speaks. The length stays as it is."""
+    passage.forward(data.replace(b"hansard_access", b"hansard_nobody"))
+
+
+def pass_on(passage: "Passage", data: bytes) -> None:
+    """Nothing befalls it: for what is to be counted."""
+    passage.forward(data)
+
+
+def recording(statements: list[bytes]) -> Fault:
+    """Nothing befalls it: each is written down."""
+
+    def fault(passage: "Passage", data: bytes) -> None:
+        # Parse or Query, in which a statement's text is; what opens and ends connections has none.
+        if data[:1] in (b"P", b"Q"):
+            statements.append(data)
+        passage.forward(data)
+
+    return fault
+
+
 class FaultyPostgres:
     """Listens on a free port of 127.0.0.1 and forwards to a cluster's Unix socket, faults permitting."""
 

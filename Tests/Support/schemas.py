@@ -1,5 +1,6 @@
 """What a message of the server must look like: Deepgram's own schemas, and the rules they leave to prose."""
 
+import threading
 from functools import cache
 
 import yaml
@@ -16,9 +17,18 @@ class InvalidMessage(AssertionError):
     """A message that an SDK may trip over."""
 
 
-@cache
+_reading = threading.Lock()
+
+
 def listen_validators() -> dict[str, Draft7Validator]:
     """One validator per type of message that the document lists under /v1/listen's server messages."""
+    # `cache` alone lets every thread of a crowd read the document by itself, which takes a second of CPU each.
+    with _reading:
+        return _read_validators()
+
+
+@cache
+def _read_validators() -> dict[str, Draft7Validator]:
     document = yaml.safe_load(ASYNCAPI.read_text())
     validators = {}
     for reference in document["channels"]["/v1/listen"]["publish"]["message"]["oneOf"]:

@@ -14,7 +14,7 @@ import aws_faults
 import speech
 from aws_policies import policy, user_with
 from aws_state import make_bucket
-from fleet import Fleet, check_quiet, is_reachable, said, wait_for_state, wait_until_reachable
+from fleet import Fleet, check_quiet, is_reachable, metric, said, wait_for_state, wait_until_reachable
 from listen import LINEAR16, ListenSession, handshake, refusal, token, transcript_of
 from processes import wait_until
 
@@ -251,9 +251,9 @@ def test_who_may_begin_without_a_slot_does_while_dynamodb_is_away(fleet, table, 
             session.wait_for(lambda message: message["type"] == "Results")
         wait_until_reachable(node, "connections", False)
         assert node.get("/readyz").status_code == ready
-        assert gauge(node, "hansard_sessions_unclaimed") == gauge(node, "hansard_sessions_unclaimed_total") == 3
+        assert metric(node, "hansard_sessions_unclaimed") == metric(node, "hansard_sessions_unclaimed_total") == 3
         assert handshake(node, headers=token(node.key)).status == 101
-        wait_until(lambda: gauge(node, "hansard_sessions_active") == 4, 20, "who only looked is gone")
+        wait_until(lambda: metric(node, "hansard_sessions_active") == 4, 20, "who only looked is gone")
         dynamodb_proxy.come_back()
         wait_until_reachable(node, "connections")
         wait_until(lambda: len(table.all_leases()) == 2, 20, "one of the three has a slot")
@@ -267,11 +267,6 @@ def test_who_may_begin_without_a_slot_does_while_dynamodb_is_away(fleet, table, 
         usage = wait_until(lambda: fleet.database.usage(session.request_id), 30, "its usage is recorded")
         assert usage["audio_ms"] == 2_000
     check_quiet(fleet, table)
-
-
-def gauge(node, name: str) -> float:
-    (line,) = [one for one in node.metrics().splitlines() if one.startswith(f"{name} ")]
-    return float(line.split()[1])
 
 
 def wait_for_refusal(node):
