@@ -39,7 +39,7 @@ import Testing
         "record_usage":
             """
         SELECT record_usage(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{k}', '{e}', '{m}', '{l}', '{[]}',
-            '{r}', '{1}', '{1}', '{1}', '{1}', ARRAY[now()], ARRAY[now()])::text
+            '{r}', '{1}', '{1}', '{1}', '{1}', ARRAY[now()], ARRAY[now()], '{completed}', '{r}', '{1}', '{t}')::text
         """,
         "release_lease":
             """

@@ -1,0 +1,56 @@
+-- Past sessions, as lists show them: how each ended stands beside what it used, so that no list needs the connection store,
+-- which may be another one and forgets.
+
+ALTER TABLE usage_rows
+    -- null in all four where it was not kept: in rows that are older than these columns
+    ADD COLUMN state text CHECK (state IN ('storing', 'completed', 'interrupted', 'failed', 'terminated')),
+    ADD COLUMN reason text,
+    ADD COLUMN finals bigint CHECK (finals >= 0),
+    -- it may have been deleted since
+    ADD COLUMN has_transcript boolean,
+    ADD CHECK (num_nulls(state, reason, finals, has_transcript) IN (0, 4));
+
+UPDATE usage_rows AS u
+SET state = s.state, reason = s.reason, finals = s.finals,
+    -- what waits will be stored
+    has_transcript = s.transcript_location IS NOT NULL OR s.state = 'storing'
+FROM session_status AS s
+WHERE s.session_id = u.session_id AND s.tenant_id = u.tenant_id;
+
+-- The same door with how sessions ended. An empty state is none: arrays that nodes send have no nulls. An outcome goes from
+-- none or 'storing' to an end, and never back.
+DROP FUNCTION record_usage(uuid[], uuid[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[],
+    bigint[], timestamptz[], timestamptz[]);
+
+CREATE FUNCTION record_usage(
+    tenants uuid[], sessions uuid[], keys text[], engines text[], models text[], languages text[], tag_lists text[],
+    regions text[], channel_counts bigint[], audio bigint[], engine bigint[], connected bigint[],
+    starts timestamptz[], ends timestamptz[], states text[], reasons text[], final_counts bigint[], left_transcript boolean[]
+) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO usage_rows AS known (tenant_id, session_id, key_id, engine, model, language, tags, region, channels,
+        audio_ms, engine_ms, connected_ms, started_at, ended_at, state, reason, finals, has_transcript)
+    SELECT u.tenant_id, u.session_id, u.key_id, u.engine, u.model, u.language,
+        ARRAY(SELECT tag FROM jsonb_array_elements_text(u.tags::jsonb) WITH ORDINALITY AS t (tag, place)
+            ORDER BY place),
+        u.region, u.channels, u.audio_ms, u.engine_ms, u.connected_ms, u.started_at, u.ended_at,
+        nullif(u.state, ''), CASE WHEN u.state <> '' THEN u.reason END, CASE WHEN u.state <> '' THEN u.finals END,
+        CASE WHEN u.state <> '' THEN u.has_transcript END
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        AS u (tenant_id, session_id, key_id, engine, model, language, tags, region, channels, audio_ms, engine_ms,
+            connected_ms, started_at, ended_at, state, reason, finals, has_transcript)
+    ON CONFLICT (tenant_id, session_id) DO UPDATE
+    SET audio_ms = greatest(known.audio_ms, excluded.audio_ms),
+        engine_ms = greatest(known.engine_ms, excluded.engine_ms),
+        connected_ms = greatest(known.connected_ms, excluded.connected_ms),
+        ended_at = greatest(known.ended_at, excluded.ended_at),
+        state = CASE WHEN excluded.state IS NULL OR known.state <> 'storing' THEN known.state ELSE excluded.state END,
+        reason = CASE WHEN excluded.state IS NULL OR known.state <> 'storing' THEN known.reason ELSE excluded.reason END,
+        finals = CASE WHEN excluded.state IS NULL OR known.state <> 'storing' THEN known.finals ELSE excluded.finals END,
+        has_transcript = CASE WHEN excluded.state IS NULL OR known.state <> 'storing' THEN known.has_transcript
+            ELSE excluded.has_transcript END
+    WHERE (excluded.audio_ms, excluded.engine_ms, excluded.connected_ms, excluded.ended_at, excluded.state)
+        IS DISTINCT FROM (known.audio_ms, known.engine_ms, known.connected_ms, known.ended_at, known.state)
+$$;
+
+SELECT make_door('record_usage(uuid[], uuid[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[],
+    bigint[], timestamptz[], timestamptz[], text[], text[], bigint[], boolean[])');
