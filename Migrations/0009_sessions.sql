@@ -54,3 +54,11 @@ $$;
 
 SELECT make_door('record_usage(uuid[], uuid[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[],
     bigint[], timestamptz[], timestamptz[], text[], text[], bigint[], boolean[])');
+
+-- A node's live use: another door.
+CREATE FUNCTION sessions_held_by(of_node text, of_epoch uuid) RETURNS TABLE (tenant_id uuid, sessions bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT l.tenant_id, count(*) FROM leases AS l WHERE l.epoch = of_epoch AND l.node = of_node GROUP BY l.tenant_id
+$$;
+
+SELECT make_door('sessions_held_by(text, uuid)');

@@ -123,7 +123,9 @@ def test_a_limited_token_sees_its_own_tenant_alone(owner, limited):
     assert tokens["viewer"].call("GET", "/v1/admin/audit/verify").status_code == 400
 
 
-@pytest.mark.parametrize("name", ["createTenant", "createToken", "listTokens", "revokeToken", "listNodes", "drainNode"])
+@pytest.mark.parametrize(
+    "name", ["createTenant", "createToken", "listTokens", "revokeToken", "listNodes", "getNode", "drainNode"]
+)
 def test_a_limited_token_has_nothing_to_do_with_what_is_everybodys(limited, name):
     one = operation(name)
     answer = limited[1]["owner"].perform(one, one.request_examples()[0])

@@ -54,6 +54,7 @@ import Testing
         "repair_key_slots": "SELECT repair_key_slots('door')::text",
         "repair_tenant_slots": "SELECT repair_tenant_slots(gen_random_uuid())::text",
         "retire_minute_grant": "SELECT retire_minute_grant('T#door', '2026-01', 'n', gen_random_uuid(), 0)::text",
+        "sessions_held_by": "SELECT sessions_held_by('n', gen_random_uuid())::text",
         "state_admission_limit": "SELECT state_admission_limit('T#door', ROW(1, 1, 2)::admission_limit)::text",
         "state_minute_limit":
             "SELECT state_minute_limit('T#door', '2026-01', ROW(1, 'hard', 2)::minute_limit)::text",
