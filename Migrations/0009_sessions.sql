@@ -17,6 +17,18 @@ SET state = s.state, reason = s.reason, finals = s.finals,
 FROM session_status AS s
 WHERE s.session_id = u.session_id AND s.tenant_id = u.tenant_id;
 
+-- Lists are newest first. A session's id begins with its start, so that the order of ids is that of time, and the primary
+-- key is the index of a tenant's list. With a filter, and without a tenant, the order must come from an index as well: else
+-- a page of rare ones would read through all the others.
+CREATE INDEX usage_rows_by_tenant_and_state ON usage_rows (tenant_id, state, session_id);
+CREATE INDEX usage_rows_by_tenant_and_engine ON usage_rows (tenant_id, engine, session_id);
+CREATE INDEX usage_rows_by_key ON usage_rows (key_id, session_id);
+-- Operators' lists of all tenants. The condition is true of every row, and only statements that repeat it can use these: under
+-- a tenant's policy they would have the right order too, with the rows of everybody else between the tenant's own.
+CREATE INDEX usage_rows_by_session ON usage_rows (session_id) WHERE channels > 0;
+CREATE INDEX usage_rows_by_state ON usage_rows (state, session_id) WHERE channels > 0;
+CREATE INDEX usage_rows_by_engine ON usage_rows (engine, session_id) WHERE channels > 0;
+
 -- The same door with how sessions ended. An empty state is none: arrays that nodes send have no nulls. An outcome goes from
 -- none or 'storing' to an end, and never back.
 DROP FUNCTION record_usage(uuid[], uuid[], text[], text[], text[], text[], text[], text[], bigint[], bigint[], bigint[],
