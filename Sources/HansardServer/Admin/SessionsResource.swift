@@ -48,13 +48,3 @@ struct SessionsResource: Sendable {
         TenantSessions(tenant: tenant, connections: admin.connections, absence: AdminCall.nothingHere)
     }
 }
-
-extension AdminCall {
-    /// The session in the path.
-    fileprivate var session: SessionID {
-        get throws(HansardError) {
-            guard let id = SessionID(try segment("session_id")) else { throw Self.nothingHere }
-            return id
-        }
-    }
-}

@@ -4,10 +4,6 @@ import Web
 
 /// The tenant's own plane: its sessions, and what becomes of its transcripts. Whatever is changed is in the audit log.
 struct TenantSessionRoutes: Sendable {
-    /// How long a download address may be good, in seconds: up to a day.
-    static let downloadSeconds = 1...86_400
-    static let defaultDownloadSeconds = 900
-
     let authenticator: Authenticator
     let connections: any ConnectionStore
     let transcripts: any TranscriptStore
@@ -72,41 +68,22 @@ struct TenantSessionRoutes: Sendable {
     private func download(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
-        let seconds = try Self.seconds(match.query("valid_seconds").first)
+        let seconds = try TranscriptAnswers.seconds(match)
         let id = try match.session
         guard try await transcripts.get(id, tenant: caller.tenant.id) != nil else { throw Self.noTranscript }
-        let url = try await transcripts.downloadURL(of: id, tenant: caller.tenant.id, validFor: .seconds(seconds))
-        guard let url else {
-            throw HansardError(
-                .conflict, "this server keeps transcripts where they have no address of their own; read them here")
-        }
-        let end = Date.now.addingTimeInterval(Double(seconds))
-        return .json { text in
-            text.field("url", url)
-            text.field("expires_at", Timestamp.format(end))
-        }
-    }
-
-    private static func seconds(_ text: String?) throws(HansardError) -> Int {
-        guard let text else { return defaultDownloadSeconds }
-        guard let seconds = Int(plain: text), downloadSeconds.contains(seconds) else {
-            throw HansardError(
-                .invalid, "valid_seconds must be a whole number from 1 to \(downloadSeconds.upperBound)",
-                field: "valid_seconds")
-        }
-        return seconds
+        return try await TranscriptAnswers.download(
+            id, of: caller.tenant.id, from: transcripts, seconds: seconds, now: .now)
     }
 
     private func delete(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try await caller(match, .transcriptsDelete, "transcript.delete")
         let (tenant, id) = (caller.tenant.id, try match.session)
         guard try await transcripts.get(id, tenant: tenant) != nil else { throw Self.noTranscript }
-        // Before it is done: what was erased without a word could not be explained to anybody.
-        try await auditLog.append(
-            AuditEntry(
-                "transcript.delete", by: .apiKey(caller.key.id), tenant: tenant,
-                target: .init("transcript", id.description), match, at: .now))
-        try await transcripts.delete(id, tenant: tenant)
+        let entry = AuditEntry(
+            "transcript.delete", by: .apiKey(caller.key.id), tenant: tenant,
+            target: .init("transcript", id.description), match, at: .now)
+        try await auditLog.append(entry)
+        try await auditLog.noting(entry) { try await transcripts.delete(id, tenant: tenant) }
         return HTTPResponse(status: 204)
     }
 

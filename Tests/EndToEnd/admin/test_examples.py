@@ -119,6 +119,27 @@ def test_what_a_tenant_is_told_of_its_own_transcript(owner, speech_server):
         operation(name).check(answer)
 
 
+def test_what_an_operator_is_told_of_a_transcript(owner, speech_server):
+    tenant = owner.tenant()
+    with ListenSession(speech_server, key=owner.key(tenant)["key"]) as session:
+        session.send(speech.joined("goforward.wav", 1.5).tobytes())
+        session.finish()
+    names = {"tenant_id": tenant, "session_id": session.request_id}
+    for name, status in (
+        ("listTenantTranscripts", 200),
+        ("getTenantTranscript", 200),
+        # Only a bucket has addresses of its own.
+        ("downloadTenantTranscript", 409),
+        ("deleteTenantTranscript", 204),
+        ("getTenantTranscript", 404),
+        ("downloadTenantTranscript", 404),
+        ("deleteTenantTranscript", 404),
+    ):
+        answer = owner.perform(operation(name), **names)
+        assert answer.status_code == status, (name, answer.text)
+        operation(name).check(answer)
+
+
 def test_a_node_that_is_not_there_is_not_drained(owner):
     answer = owner.perform(operation("drainNode"))
     assert answer.status_code == 404
