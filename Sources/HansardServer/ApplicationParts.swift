@@ -206,8 +206,9 @@ struct Parts: Sendable {
         ]
         let tenant = TenantRoutes(authenticator: services.authenticator, transcripts: transcripts)
         let tenantSessions = TenantSessionRoutes(
-            authenticator: services.authenticator, connections: services.connections, transcripts: transcripts,
-            auditLog: PostgresAuditLog(pool: admin.services.pool))
+            authenticator: services.authenticator, connections: services.connections, history: admin.services.history,
+            transcripts: transcripts, auditLog: PostgresAuditLog(pool: admin.services.pool),
+            secrets: admin.services.secrets)
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)

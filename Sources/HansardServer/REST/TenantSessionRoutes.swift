@@ -6,8 +6,11 @@ import Web
 struct TenantSessionRoutes: Sendable {
     let authenticator: Authenticator
     let connections: any ConnectionStore
+    let history: any SessionHistory
     let transcripts: any TranscriptStore
     let auditLog: any AuditLog
+    /// MAC keys of cursors: the first signs, all are accepted.
+    let secrets: [[UInt8]]
 
     var routes: [Route] {
         [
@@ -38,7 +41,8 @@ struct TenantSessionRoutes: Sendable {
     private func list(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.sessionsRead)
-        return try await sessions(of: caller).list()
+        let page = try PageRequest(match, list: "own sessions", secrets: secrets)
+        return try await sessions(of: caller).list(match, page, secret: secrets[0])
     }
 
     private func get(_ match: Route.Match) async throws -> HTTPResponse {
@@ -59,8 +63,10 @@ struct TenantSessionRoutes: Sendable {
         return .json(202) { lease.write(into: &$0) }
     }
 
-    private func sessions(of caller: Caller) -> TenantSessions {
-        TenantSessions(tenant: caller.tenant.id, connections: connections, absence: Self.nothingHere)
+    private func sessions(of caller: Caller) -> ReachableSessions {
+        ReachableSessions(
+            reach: .own(caller.tenant.id), connections: connections, history: history,
+            transcripts: TenantRoutes.transcriptsPath, absence: Self.nothingHere)
     }
 
     // MARK: Transcripts

@@ -41,7 +41,8 @@ import Yams
     private func sessions(_ admin: AdminPlane) -> TenantSessionRoutes {
         TenantSessionRoutes(
             authenticator: Authenticator(directory: directory, secrets: [[1]]), connections: MemoryConnectionStore(),
-            transcripts: MemoryTranscriptStore(), auditLog: PostgresAuditLog(pool: admin.services.pool))
+            history: admin.services.history, transcripts: MemoryTranscriptStore(),
+            auditLog: PostgresAuditLog(pool: admin.services.pool), secrets: [[1]])
     }
 
     private var node: NodeRoutes { NodeRoutes(checks: [], metrics: Metrics(), gauges: { [] }, document: []) }
