@@ -116,8 +116,9 @@ struct Parts: Sendable {
         let listener = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger).follow(
             access, pool.url)
         let admin = AdminServices(
-            access: access, pool: pool, connections: connections, engines: Array(engines.engines.keys),
-            secrets: settings.secrets.map { Array($0.revealed.utf8) }, logger: logger,
+            access: access, pool: pool, connections: connections, transcripts: transcripts,
+            engines: Array(engines.engines.keys), secrets: settings.secrets.map { Array($0.revealed.utf8) },
+            logger: logger,
             randomBytes: services.randomBytes)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
         let audit = makeAudit(services, reaper)
@@ -205,8 +206,9 @@ struct Parts: Sendable {
         ]
         let tenant = TenantRoutes(authenticator: services.authenticator, transcripts: transcripts)
         let tenantSessions = TenantSessionRoutes(
-            authenticator: services.authenticator, connections: services.connections, transcripts: transcripts,
-            auditLog: PostgresAuditLog(pool: admin.services.pool))
+            authenticator: services.authenticator, connections: services.connections, history: admin.services.history,
+            transcripts: transcripts, auditLog: PostgresAuditLog(pool: admin.services.pool),
+            secrets: admin.services.secrets)
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)

@@ -50,6 +50,11 @@ class Operation:
     def parameters(self) -> list[dict]:
         return [resolved(one) for one in self.item.get("parameters", []) + self.node.get("parameters", [])]
 
+    @property
+    def required_query(self) -> list[str]:
+        """The names of what its address must say after `?`."""
+        return [one["name"] for one in self.parameters if one["in"] == "query" and one.get("required")]
+
     def needs(self, header: str) -> bool:
         return any(one["name"] == header and one.get("required") for one in self.parameters)
 

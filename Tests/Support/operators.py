@@ -41,9 +41,10 @@ class Operator:
             return session.request(method, (self.url or self.server.url) + path, headers=sent, json=body, timeout=20)
 
     def perform(self, operation: Operation, body=None, **names: str) -> requests.Response:
-        """An operation of the document; parts of its path that are not given are of things that are not there."""
+        """An operation of the document; parts of its address that are not given are of things that are not there."""
         parts = {name: names.get(name, UNKNOWN[name]) for name in names_in(operation.path)}
-        return self.call(operation.method, operation.path.format(**parts), body)
+        query = "&".join(f"{name}={names.get(name, UNKNOWN[name])}" for name in operation.required_query)
+        return self.call(operation.method, operation.path.format(**parts) + (f"?{query}" if query else ""), body)
 
     def made(self, path: str, body: dict) -> dict:
         """What creating something is answered."""

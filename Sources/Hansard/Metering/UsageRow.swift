@@ -1,5 +1,25 @@
 public import FoundationEssentials
 
+/// How a session ended, beside what it used.
+public struct SessionOutcome: Sendable, Equatable, Codable {
+    /// An end, or `.storing` while the transcript waits for its store.
+    public var state: SessionState
+    /// Why it ended: the close reason, for people.
+    public var reason: String
+    /// How many finals the transcript holds.
+    public var finals: Int
+    /// Whether it left a transcript: one that heard no audio leaves none. The transcript may have been deleted since.
+    public var hasTranscript: Bool
+
+    /// An outcome as the session's owner or a store describes it.
+    public init(state: SessionState, reason: String, finals: Int, hasTranscript: Bool) {
+        self.state = state
+        self.reason = reason
+        self.finals = finals
+        self.hasTranscript = hasTranscript
+    }
+}
+
 /// What a session used, as it is billed and reported: one row per session, written once it has ended.
 public struct UsageRow: Sendable, Equatable, Codable {
     /// Which session; the row's key, so that writing it twice changes nothing.
@@ -31,6 +51,8 @@ public struct UsageRow: Sendable, Equatable, Codable {
     public var startedAt: Date
     /// When it ended.
     public var endedAt: Date
+    /// How it ended; nil in rows that do not say, which were written before this was kept.
+    public var outcome: SessionOutcome?
 
     /// A row as the session's owner or the spool describes it.
     ///
@@ -38,7 +60,7 @@ public struct UsageRow: Sendable, Equatable, Codable {
     public init(
         session: SessionID, tenant: TenantID, key: KeyID, engine: String, model: String, language: String,
         tags: [String], region: String, channels: Int, audioMilliseconds: Int64, engineMilliseconds: Int64? = nil,
-        connectedMilliseconds: Int64, startedAt: Date, endedAt: Date
+        connectedMilliseconds: Int64, startedAt: Date, endedAt: Date, outcome: SessionOutcome? = nil
     ) {
         self.session = session
         self.tenant = tenant
@@ -54,9 +76,10 @@ public struct UsageRow: Sendable, Equatable, Codable {
         self.connectedMilliseconds = connectedMilliseconds
         self.startedAt = startedAt
         self.endedAt = endedAt
+        self.outcome = outcome
     }
 
-    /// Reads what `encode` writes, and what was written before engine time was kept.
+    /// Reads what `encode` writes, and what was written before engine time and outcomes were kept.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         self.init(
@@ -73,7 +96,18 @@ public struct UsageRow: Sendable, Equatable, Codable {
             engineMilliseconds: try values.decodeIfPresent(Int64.self, forKey: .engineMilliseconds),
             connectedMilliseconds: try values.decode(Int64.self, forKey: .connectedMilliseconds),
             startedAt: try values.decode(Date.self, forKey: .startedAt),
-            endedAt: try values.decode(Date.self, forKey: .endedAt))
+            endedAt: try values.decode(Date.self, forKey: .endedAt),
+            outcome: try values.decodeIfPresent(SessionOutcome.self, forKey: .outcome))
+    }
+
+    /// Takes what another row of the same session knows more: counters, end and outcome only ever go forward, so that rows
+    /// may come in any order.
+    public mutating func advance(to other: UsageRow) {
+        audioMilliseconds = max(audioMilliseconds, other.audioMilliseconds)
+        engineMilliseconds = max(engineMilliseconds, other.engineMilliseconds)
+        connectedMilliseconds = max(connectedMilliseconds, other.connectedMilliseconds)
+        endedAt = max(endedAt, other.endedAt)
+        if outcome?.state.isEnd != true, let next = other.outcome { outcome = next }
     }
 }
 
@@ -81,8 +115,8 @@ public struct UsageRow: Sendable, Equatable, Codable {
 ///
 /// Conformers may be called from any task; they throw `HansardError` with code `.unavailable` if the store is away.
 public protocol UsageStore: Sendable {
-    /// Stores rows in one step. A row whose session is already there only ever raises its counters, so that any batch
-    /// may be repeated in any order.
+    /// Stores rows in one step. A row whose session is already there only ever takes it forward (`UsageRow.advance`), so that
+    /// any batch may be repeated in any order.
     func record(_ rows: [UsageRow]) async throws
     /// The row of a session, if it has been recorded.
     func usage(of session: SessionID, tenant: TenantID) async throws -> UsageRow?

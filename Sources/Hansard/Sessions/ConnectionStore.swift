@@ -135,10 +135,13 @@ public protocol ConnectionStore: Sendable {
     /// The leases that an epoch holds.
     func leases(heldBy epoch: NodeEpoch) async throws -> [Lease]
 
+    /// How many leases of each tenant an epoch holds; tenants of which it holds none are not there.
+    func sessions(heldBy epoch: NodeEpoch) async throws -> [TenantID: Int]
+
     /// Stores or refreshes a node's record. The first call comes before the node's first claim.
     func heartbeat(_ node: NodeRecord) async throws
 
-    /// All nodes that have neither been removed nor reaped.
+    /// All nodes that have neither been removed nor reaped, in the order in which they first registered.
     func nodes() async throws -> [NodeRecord]
 
     /// Frees one lease of a dead epoch and stores the session's status, conditioned on the epoch still holding the

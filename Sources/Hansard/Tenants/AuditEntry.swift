@@ -16,8 +16,10 @@ public struct AuditEntry: Sendable, Equatable {
 
     /// How it came out.
     public enum Outcome: String, Sendable, CaseIterable {
-        /// It was done, in the same transaction as this entry.
+        /// It was done, in the same transaction as this entry. What is done in another store is done after it; see `failed`.
         case done
+        /// An earlier entry of the same call did not come true, or not for certain: the other store failed.
+        case failed
         /// The caller's role, or scope, does not allow it.
         case denied
     }

@@ -42,9 +42,6 @@ struct AdminCall: Sendable {
     let caller: AdminIdentity
     let now: Date
 
-    /// Characters of a value of the query.
-    static let textLength = 1...200
-
     /// The call's own id, the answer's `x-request-id`.
     var id: SessionID { match.id }
     /// The tenant in the path.
@@ -69,6 +66,14 @@ struct AdminCall: Sendable {
         }
     }
 
+    /// The session in the path.
+    var session: SessionID {
+        get throws(HansardError) {
+            guard let id = SessionID(try segment("session_id")) else { throw Self.nothingHere }
+            return id
+        }
+    }
+
     /// A part of the path that is a name, such as a key's.
     func segment(_ name: String) throws(HansardError) -> String {
         guard let text = match.segments[name], !text.isEmpty, text.utf8.count <= 64 else { throw Self.nothingHere }
@@ -79,31 +84,28 @@ struct AdminCall: Sendable {
     func body() throws(HansardError) -> ObjectReader { try ObjectReader(match.request.body) }
 
     /// One value of the query.
-    ///
-    /// - Throws: `.invalid` if it comes twice.
-    func query(_ name: String) throws(HansardError) -> String? {
-        let values = match.query(name)
-        guard values.count <= 1 else {
-            throw HansardError(.invalid, "\(name) may come once, not \(values.count) times", field: name)
-        }
-        return values.first
-    }
+    func query(_ name: String) throws(HansardError) -> String? { try match.value(name) }
 
     /// One value of the query that is compared with what is stored.
-    func text(_ name: String) throws(HansardError) -> String? {
-        try query(name).map { text throws(HansardError) in
-            try JSONField(value: .string(text), pointer: name).text(Self.textLength)
+    func text(_ name: String) throws(HansardError) -> String? { try match.text(name) }
+
+    /// A time in the query.
+    func time(_ name: String) throws(HansardError) -> Date? { try match.time(name) }
+
+    /// A tenant in the query; nil if it names none.
+    ///
+    /// - Throws: `.invalid` if it is no tenant's id, `.notFound` if the caller may not know of it.
+    func tenantParameter() throws(HansardError) -> TenantID? {
+        guard let text = try query("tenant_id") else { return nil }
+        guard let id = UUID(uuidString: text).map(TenantID.init) else {
+            throw HansardError(.invalid, "tenant_id must be a tenant's id", field: "tenant_id")
         }
+        guard caller.mayReach(id) else { throw Self.nothingHere }
+        return id
     }
 
     /// Throws `.invalid` if the query has parameters that this route does not know.
-    func requireQuery(only known: Set<String>) throws(HansardError) {
-        guard let unknown = QueryItem.parse(match.request.query).map(\.name).first(where: { !known.contains($0) })
-        else { return }
-        let hint = known.isEmpty ? "there are none here" : "known are " + known.sorted().joined(separator: ", ")
-        throw HansardError(
-            .invalid, "'\(unknown.prefix(64))' is not a parameter here: \(hint)", field: String(unknown.prefix(64)))
-    }
+    func requireQuery(only known: Set<String>) throws(HansardError) { try match.requireQuery(only: known) }
 
     /// The revision that `If-Match` names; nil if there is none, or `*`.
     func expectedRevision() throws(HansardError) -> Int64? {

@@ -88,6 +88,30 @@ struct AdminTransactions: Sendable {
         return response
     }
 
+    /// Runs a change in another store than the database, which cannot be one step with its entry in the audit log: the entry
+    /// is written before it (`AuditLog.noting` says why), the answer for a repeated call after it, since it must not be told
+    /// what did not happen. Two calls at once with one key may both do it; it must be harmless to repeat.
+    ///
+    /// - Parameters:
+    ///   - find: what is to be changed, and whose it is; throws if it is not there.
+    ///   - change: changes it.
+    func runElsewhere(
+        _ call: AdminCall, _ action: String,
+        find: @Sendable () async throws -> (tenant: TenantID, target: AuditEntry.Target),
+        change: @Sendable (TenantID) async throws -> Void
+    ) async throws -> HTTPResponse {
+        let key = try IdempotencyKey(call)
+        if let key, let kept = try await pool.asOperator({ try await kept(key, on: $0) }) { return kept }
+        let (tenant, target) = try await find()
+        let answer = AdminAnswer(status: 204, body: [], target: target, tenant: tenant)
+        let (log, entry) = (PostgresAuditLog(pool: pool), entry(call, action, answer))
+        try await log.append(entry)
+        try await log.noting(entry) { try await change(tenant) }
+        // It is done: that the answer could not be kept must not look as if it were not.
+        if let key { try? await pool.asOperator { try await keep(answer, key, on: $0) } }
+        return answer.response
+    }
+
     /// Records that the token's role did not allow a call.
     func denied(_ call: AdminCall) async throws {
         let tenant = try? call.tenant

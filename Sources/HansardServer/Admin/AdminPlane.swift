@@ -11,6 +11,7 @@ struct AdminServices: Sendable {
     let access: AccessDirectory
     let pool: ConnectionPool
     let connections: any ConnectionStore & GrantStore
+    let transcripts: any TranscriptStore
     /// The engines that this server has, by name.
     let engines: [String]
     /// MAC keys of cursors: the first signs, all are accepted.
@@ -18,6 +19,7 @@ struct AdminServices: Sendable {
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
 
+    var history: any SessionHistory { PostgresSessionHistory(pool: pool) }
     var transactions: AdminTransactions { AdminTransactions(pool: pool, access: access) }
 
     /// Reads at one moment, whatever belongs to any tenant.
@@ -69,7 +71,7 @@ struct AdminPlane: Sendable {
         TenantsResource(admin: services).routes + KeysResource(admin: services).routes
             + QuotasResource(admin: services).routes + TokensResource(admin: services).routes
             + AuditResource(admin: services).routes + NodesResource(admin: services).routes
-            + SessionsResource(admin: services).routes
+            + SessionsResource(admin: services).routes + TranscriptsResource(admin: services).routes
     }
 
     /// The same for the router.

@@ -11,6 +11,26 @@ protocol AuditLog: Sendable {
     func append(_ entry: AuditEntry, commanding command: NodeCommand, of tenant: TenantID?) async throws
 }
 
+extension AuditLog {
+    /// Does what cannot be one step with its entry, since it is done elsewhere: a transcript's deletion.
+    ///
+    /// The entry is in the log already. After it, what was erased could stand nowhere, if the log were away by then, or the
+    /// node died between, and nobody could explain where it went; so the log may rather say too much. It says so itself, by a
+    /// second entry of the same call, if the other store is away: then the thing may still be there. If that entry cannot be
+    /// written either, the caller is told of the failure all the same, and whoever finds the thing knows that the first
+    /// one did not come true.
+    func noting(_ entry: AuditEntry, _ work: () async throws -> Void) async throws {
+        do {
+            try await work()
+        } catch {
+            var failure = entry
+            (failure.id, failure.occurredAt, failure.outcome) = (UUID(), .now, .failed)
+            try? await append(failure)
+            throw error
+        }
+    }
+}
+
 /// The audit log in Postgres (`Migrations/0007_admin.sql`).
 struct PostgresAuditLog: AuditLog {
     let pool: ConnectionPool

@@ -23,7 +23,7 @@ struct AuditResource: Sendable {
     private func list(_ call: AdminCall) async throws -> HTTPResponse {
         let page = try PageRequest(call, list: "audit", filters: Self.filters, secrets: admin.secrets)
         let (tenant, from, before) = (
-            try tenant(call), try call.time("occurred_from"), try call.time("occurred_before")
+            try call.tenantParameter(), try call.time("occurred_from"), try call.time("occurred_before")
         )
         let outcome = try call.query("outcome").map { text throws(HansardError) in
             try JSONField(value: .string(text), pointer: "outcome").name(AuditEntry.Outcome.self)
@@ -60,7 +60,7 @@ struct AuditResource: Sendable {
     /// Walks one chain: the tenant's, or the installation's.
     private func verify(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: ["tenant_id"])
-        let tenant = try tenant(call)
+        let tenant = try call.tenantParameter()
         if tenant == nil, call.caller.tenants != nil {
             throw HansardError(.invalid, "a token that is limited to tenants names one of them", field: "tenant_id")
         }
@@ -74,23 +74,6 @@ struct AuditResource: Sendable {
             text.field("is_intact", wrong == nil)
             text.field("first_wrong", orNull: wrong)
         }
-    }
-
-    private func tenant(_ call: AdminCall) throws(HansardError) -> TenantID? {
-        guard let text = try call.query("tenant_id") else { return nil }
-        guard let id = UUID(uuidString: text).map(TenantID.init) else {
-            throw HansardError(.invalid, "tenant_id must be a tenant's id", field: "tenant_id")
-        }
-        guard call.caller.mayReach(id) else { throw AdminCall.nothingHere }
-        return id
-    }
-}
-
-extension AdminCall {
-    /// A time in the query.
-    func time(_ name: String) throws(HansardError) -> Date? {
-        guard let text = try query(name) else { return nil }
-        return try JSONField(value: .string(text), pointer: name).time()
     }
 }
 

@@ -12,6 +12,7 @@ struct NodesResource: Sendable {
     var routes: [AdminRoute] {
         [
             AdminRoute("GET", Self.path, .watchers, list),
+            AdminRoute("GET", Self.path + "/{node}", .watchers, get),
             AdminRoute("POST", Self.path + "/{node}/drain", .operators, idempotency: .optional) {
                 try await command("drain", $0) { .drain($0) }
             },
@@ -26,9 +27,35 @@ struct NodesResource: Sendable {
         try call.requireQuery(only: [])
         var found: [(node: NodeRecord, sessions: Int)] = []
         for node in try await admin.connections.nodes() {
-            found.append((node, try await admin.connections.leases(heldBy: node.epoch).count))
+            let use = try await admin.connections.sessions(heldBy: node.epoch)
+            found.append((node, use.values.reduce(0, +)))
         }
-        return .list(found) { $0.node.write(into: &$1, sessions: $0.sessions) }
+        return .list(found) { item, text in item.node.write(into: &text, sessions: item.sessions) }
+    }
+
+    /// One node with what it has of each tenant. A life of it that is over may still hold some until peers have freed them; the
+    /// last that registered is the one that serves.
+    private func get(_ call: AdminCall) async throws -> HTTPResponse {
+        try call.requireAllTenants(to: "see nodes")
+        try call.requireQuery(only: [])
+        let name = try call.segment("node")
+        guard let node = try await admin.connections.nodes().last(where: { $0.epoch.node == name }) else {
+            throw AdminCall.nothingHere
+        }
+        let use = try await admin.connections.sessions(heldBy: node.epoch)
+        // The most first; of the same, in the order of their ids, so that two answers can be compared.
+        let tenants = use.sorted { ($1.value, $0.key.description) < ($0.value, $1.key.description) }
+        return .json { text in
+            node.write(into: &text, sessions: use.values.reduce(0, +))
+            text.array("tenants") { text in
+                for (tenant, sessions) in tenants {
+                    text.object { text in
+                        text.field("tenant_id", tenant.description)
+                        text.field("sessions", sessions)
+                    }
+                }
+            }
+        }
     }
 
     /// The node hears of it by the feed, wherever it is.

@@ -67,16 +67,15 @@ struct PageRequest: Sendable {
     /// - Throws: `.invalid` for a bad `limit` or `after`, and for a parameter that the list does not know.
     init(_ call: AdminCall, list: String, filters: Set<String> = [], secrets: [[UInt8]]) throws(HansardError) {
         try call.requireQuery(only: Self.parameters.union(filters))
+        try self.init(call.match, list: list, secrets: secrets)
+    }
+
+    /// - Throws: `.invalid` for a bad `limit` or `after`.
+    init(_ match: Route.Match, list: String, secrets: [[UInt8]]) throws(HansardError) {
         self.list = list
-        if let text = try call.query("limit") {
-            guard let limit = Int(plain: text), Self.sizes.contains(limit) else {
-                throw HansardError(.invalid, "limit must be a whole number from 1 to 100", field: "limit")
-            }
-            self.limit = limit
-        } else {
-            limit = Self.defaultSize
-        }
-        after = try call.query("after").map { text throws(HansardError) in try Cursor(text, of: list, secrets: secrets)
+        limit = try match.number("limit", Self.sizes) ?? Self.defaultSize
+        after = try match.value("after").map { text throws(HansardError) in
+            try Cursor(text, of: list, secrets: secrets)
         }
     }
 
@@ -89,6 +88,12 @@ struct PageRequest: Sendable {
     func response<Item>(
         _ found: [Item], _ call: AdminCall, secret: [UInt8], cursor: (Item) -> Cursor,
         write: (Item, inout JSONText) -> Void
+    ) -> HTTPResponse { response(found, call.match, secret: secret, cursor: cursor, write: write) }
+
+    /// The same for whichever plane.
+    func response<Item>(
+        _ found: [Item], _ match: Route.Match, secret: [UInt8], cursor: (Item) -> Cursor,
+        write: (Item, inout JSONText) -> Void
     ) -> HTTPResponse {
         let shown = found.prefix(limit)
         let next = found.count > limit ? shown.last.map { cursor($0).text(of: list, secret: secret) } : nil
@@ -100,9 +105,9 @@ struct PageRequest: Sendable {
             text.field("next_cursor", orNull: next)
         }
         if let next {
-            let kept = call.match.request.query.split(separator: "&").filter { !$0.hasPrefix("after=") }
+            let kept = match.request.query.split(separator: "&").filter { !$0.hasPrefix("after=") }
             let query = (kept + ["after=\(next)"]).joined(separator: "&")
-            response.headers.add("Link", "<\(call.match.request.rawPath)?\(query)>; rel=\"next\"")
+            response.headers.add("Link", "<\(match.request.rawPath)?\(query)>; rel=\"next\"")
         }
         return response
     }

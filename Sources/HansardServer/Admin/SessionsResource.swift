@@ -3,39 +3,60 @@ import Hansard
 import Postgres
 import Web
 
-/// `/v1/admin/tenants/{tenant_id}/sessions`: who is connected, how sessions ended, and their end by an operator.
+/// `/v1/admin/sessions` and `/v1/admin/tenants/{tenant_id}/sessions`: who is connected, how sessions ended, and their end by
+/// an operator.
 struct SessionsResource: Sendable {
-    static let path = TenantsResource.path + "/{tenant_id}/sessions"
+    static let path = "/v1/admin/sessions"
+    static let tenantPath = TenantsResource.path + "/{tenant_id}/sessions"
 
     let admin: AdminServices
 
     var routes: [AdminRoute] {
-        let one = Self.path + "/{session_id}"
+        let one = Self.tenantPath + "/{session_id}"
         return [
-            AdminRoute("GET", Self.path, .readers, list),
+            AdminRoute("GET", Self.path, .readers, listAll),
+            AdminRoute("GET", Self.path + "/{session_id}", .readers, getAny),
+            AdminRoute("GET", Self.tenantPath, .readers, list),
             AdminRoute("GET", one, .readers, get),
             AdminRoute("POST", one + "/terminate", .operators, idempotency: .optional, terminate),
         ]
     }
 
-    /// Those that hold a slot now, oldest first: at most as many as the tenant may have.
-    private func list(_ call: AdminCall) async throws -> HTTPResponse {
+    // MARK: Whosesoever
+
+    private func listAll(_ call: AdminCall) async throws -> HTTPResponse {
+        let page = try PageRequest(
+            call, list: "sessions", filters: SessionFilter.parameters.union(["tenant_id"]), secrets: admin.secrets)
+        let tenant = try call.tenantParameter()
+        let sessions = admin.sessions(tenant.map(SessionReach.tenant) ?? .tenants(call.caller.tenants))
+        return try await sessions.list(call.match, page, secret: admin.secrets[0])
+    }
+
+    private func getAny(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
+        return try await admin.sessions(.tenants(call.caller.tenants)).get(call.session)
+    }
+
+    // MARK: One tenant's
+
+    private func list(_ call: AdminCall) async throws -> HTTPResponse {
+        let page = try PageRequest(
+            call, list: "tenant sessions", filters: SessionFilter.parameters, secrets: admin.secrets)
         let tenant = try call.tenant
         _ = try await admin.read { try await $0.tenant(tenant) }
-        return try await sessions(of: tenant).list()
+        return try await admin.sessions(.tenant(tenant)).list(call.match, page, secret: admin.secrets[0])
     }
 
     private func get(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
-        return try await sessions(of: call.tenant).get(call.session)
+        return try await admin.sessions(.tenant(call.tenant)).get(call.session)
     }
 
     private func terminate(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
         try call.body().end()
         let (tenant, id) = (try call.tenant, try call.session)
-        let lease = try await sessions(of: tenant).live(id)
+        let lease = try await admin.sessions(.tenant(tenant)).live(id)
         return try await admin.transactions.run(call, "session.terminate") { connection in
             try await connection.give(.terminate(id), of: tenant, id: UUID(), at: call.now)
             var text = JSONText()
@@ -43,18 +64,13 @@ struct SessionsResource: Sendable {
             return AdminAnswer(status: 202, body: text.bytes, target: .init("session", id.description), tenant: tenant)
         }
     }
-
-    private func sessions(of tenant: TenantID) -> TenantSessions {
-        TenantSessions(tenant: tenant, connections: admin.connections, absence: AdminCall.nothingHere)
-    }
 }
 
-extension AdminCall {
-    /// The session in the path.
-    fileprivate var session: SessionID {
-        get throws(HansardError) {
-            guard let id = SessionID(try segment("session_id")) else { throw Self.nothingHere }
-            return id
-        }
+extension AdminServices {
+    /// The sessions within an operator's reach.
+    fileprivate func sessions(_ reach: SessionReach) -> ReachableSessions {
+        ReachableSessions(
+            reach: reach, connections: connections, history: history, transcripts: TranscriptsResource.path,
+            absence: AdminCall.nothingHere)
     }
 }

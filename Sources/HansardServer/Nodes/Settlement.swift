@@ -2,23 +2,6 @@ import FoundationEssentials
 import Hansard
 import Logging
 
-/// A session that has ended, with everything that the stores must learn of it.
-struct SessionEnd: Sendable {
-    var lease: Lease
-    var end: SpooledEnd
-    var finals: Int
-
-    /// The status to store, once it is known where the transcript is.
-    func status(transcriptLocation: String?) -> SessionStatus {
-        let isStored = transcriptLocation != nil || end.transcript == nil
-        return SessionStatus(
-            session: lease.session, tenant: lease.tenant, key: lease.key, state: isStored ? end.state : .storing,
-            endState: end.state, reason: end.reason, startedAt: end.usage.startedAt, endedAt: end.usage.endedAt,
-            audioMilliseconds: end.usage.audioMilliseconds, engineMilliseconds: end.usage.engineMilliseconds,
-            finals: finals, transcriptLocation: transcriptLocation, region: end.usage.region)
-    }
-}
-
 /// Brings ended sessions into the stores, in the order that the design gives: transcript durable, usage durable, slot
 /// given back and status set; then the client is told. What a store that is away does not take now waits in the spool
 /// and is tried again until it is done, over restarts too.
@@ -312,18 +295,20 @@ actor Settlement {
 
     private func recordUsage(in pass: inout Pass) async {
         guard !pass.silent.contains("usage") else { return }
-        let rows = waiting.values.filter { !$0.progress.isUsageRecorded }.map(\.end.end.usage)
+        let rows = waiting.values.filter(\.progress.owesUsage).map { item in
+            item.end.usage(transcriptLocation: item.progress.location)
+        }
         for start in stride(from: 0, to: rows.count, by: limits.usageBatch) {
             let batch = Array(rows[start..<min(start + limits.usageBatch, rows.count)])
             do {
                 try await usage.record(batch)
                 report("usage", error: nil)
-                for row in batch { waiting[row.session]?.progress.isUsageRecorded = true }
+                for row in batch { recorded(row) }
             } catch  where Self.isRefusal(error) {
                 // One row that the store will never take must not hold up everyone else's.
                 for row in batch {
                     let isTaken: Void? = await attempt("usage", of: row.session) { try await usage.record([row]) }
-                    if isTaken != nil { waiting[row.session]?.progress.isUsageRecorded = true }
+                    if isTaken != nil { recorded(row) }
                 }
             } catch {
                 report("usage", error: error)
@@ -331,6 +316,10 @@ actor Settlement {
                 return
             }
         }
+    }
+
+    private func recorded(_ row: UsageRow) {
+        waiting[row.session]?.progress.recordedUsage(asStoring: row.outcome?.state == .storing)
     }
 
     /// One attempt at a store. A store that goes away, and one that comes back, is one line in the log each; so is what a

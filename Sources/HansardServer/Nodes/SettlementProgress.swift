@@ -17,6 +17,8 @@ struct SettlementProgress: Sendable {
     var wasStoring = false
     /// Whether the usage row is recorded.
     var isUsageRecorded = false
+    /// Whether that row says that the transcript waits.
+    var isRecordedAsStoring = false
     /// Whether there is a transcript at all.
     let hasTranscript: Bool
 
@@ -29,16 +31,25 @@ struct SettlementProgress: Sendable {
         wasStoring = state == .storing || (outcome == .alreadyGone && hasTranscript)
     }
 
+    /// The usage row, as far as it can be told now, is in its store.
+    mutating func recordedUsage(asStoring: Bool) {
+        isUsageRecorded = true
+        isRecordedAsStoring = asStoring
+    }
+
+    /// Whether the usage row, or that it is no longer true that the transcript waits, is still to be told.
+    var owesUsage: Bool { !isUsageRecorded || (isRecordedAsStoring && location != nil) }
+
     /// Every step that can be tried now: a store that is away does not hold up what another one can do.
     var steps: [Step] {
         var steps: [Step] = []
         let waits = hasTranscript && location == nil
-        if !isSpooled, waits || !isUsageRecorded { steps.append(.spool) }
+        if !isSpooled, waits || owesUsage { steps.append(.spool) }
         if waits { steps.append(.putTranscript) }
         // Nobody is told `storing` of what is nowhere but in memory.
         if !isReleased, isSpooled || !waits { steps.append(.release) }
         if isReleased, wasStoring, !waits { steps.append(.finishStoring) }
-        if !isUsageRecorded { steps.append(.recordUsage) }
+        if owesUsage { steps.append(.recordUsage) }
         return steps.isEmpty ? [.forget] : steps
     }
 }

@@ -4,6 +4,7 @@ import Web
 
 /// The tenant's own plane: what a key may do besides listening.
 struct TenantRoutes: Sendable {
+    static let transcriptsPath = "/v1/transcripts"
     static let pageSizes = 1...100
     static let defaultPageSize = 20
     static let defaultGrantSeconds = 30
@@ -15,8 +16,8 @@ struct TenantRoutes: Sendable {
         [
             Route("POST", "/v1/auth/grant", grant),
             Route("GET", ListenAcceptor.path, upgrade),
-            Route("GET", "/v1/transcripts", list),
-            Route("GET", "/v1/transcripts/{session_id}", read),
+            Route("GET", Self.transcriptsPath, list),
+            Route("GET", Self.transcriptsPath + "/{session_id}", read),
         ]
     }
 
@@ -69,12 +70,7 @@ struct TenantRoutes: Sendable {
         var response = HTTPResponse.json { text in
             text.array("data") { text in
                 for entry in page {
-                    text.object { text in
-                        text.field("session_id", entry.session.description)
-                        text.field("started_at", Timestamp.format(entry.startedAt))
-                        text.field("bytes", entry.size)
-                        text.field("url", "/v1/transcripts/\(entry.session)")
-                    }
+                    text.object { entry.write(into: &$0, path: Self.transcriptsPath) }
                 }
             }
             text.field("has_more", next != nil)
@@ -93,23 +89,11 @@ struct TenantRoutes: Sendable {
     private func read(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
-        let requested = match.query("format").first ?? TranscriptFormat.json.rawValue
-        guard let format = TranscriptFormat(rawValue: requested) else {
-            let allowed = TranscriptFormat.allCases.map(\.rawValue).joined(separator: ", ")
-            throw HansardError(
-                .invalid, "bad value '\(requested.prefix(64))' of format: allowed: \(allowed)", field: "format")
-        }
+        let format = try TranscriptAnswers.format(match)
         guard let id = match.segments["session_id"].flatMap(SessionID.init),
             let transcript = try await transcripts.get(id, tenant: caller.tenant.id)
         else { throw HansardError(.notFound, "there is no such transcript") }
-        let body: [UInt8] =
-            switch format {
-            case .json: [UInt8](try TranscriptDocument.encode(transcript))
-            case .txt: Array(transcript.plainText.utf8)
-            case .srt: Array(transcript.subRip.utf8)
-            case .vtt: Array(transcript.webVTT.utf8)
-            }
-        return HTTPResponse(status: 200, headers: ["Content-Type": format.contentType], body: body)
+        return try TranscriptAnswers.document(transcript, format)
     }
 
     private static func pageSize(_ text: String?) throws(HansardError) -> Int {

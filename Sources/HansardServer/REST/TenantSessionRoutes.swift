@@ -4,14 +4,13 @@ import Web
 
 /// The tenant's own plane: its sessions, and what becomes of its transcripts. Whatever is changed is in the audit log.
 struct TenantSessionRoutes: Sendable {
-    /// How long a download address may be good, in seconds: up to a day.
-    static let downloadSeconds = 1...86_400
-    static let defaultDownloadSeconds = 900
-
     let authenticator: Authenticator
     let connections: any ConnectionStore
+    let history: any SessionHistory
     let transcripts: any TranscriptStore
     let auditLog: any AuditLog
+    /// MAC keys of cursors: the first signs, all are accepted.
+    let secrets: [[UInt8]]
 
     var routes: [Route] {
         [
@@ -42,7 +41,8 @@ struct TenantSessionRoutes: Sendable {
     private func list(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.sessionsRead)
-        return try await sessions(of: caller).list()
+        let page = try PageRequest(match, list: "own sessions", secrets: secrets)
+        return try await sessions(of: caller).list(match, page, secret: secrets[0])
     }
 
     private func get(_ match: Route.Match) async throws -> HTTPResponse {
@@ -63,8 +63,10 @@ struct TenantSessionRoutes: Sendable {
         return .json(202) { lease.write(into: &$0) }
     }
 
-    private func sessions(of caller: Caller) -> TenantSessions {
-        TenantSessions(tenant: caller.tenant.id, connections: connections, absence: Self.nothingHere)
+    private func sessions(of caller: Caller) -> ReachableSessions {
+        ReachableSessions(
+            reach: .own(caller.tenant.id), connections: connections, history: history,
+            transcripts: TenantRoutes.transcriptsPath, absence: Self.nothingHere)
     }
 
     // MARK: Transcripts
@@ -72,41 +74,22 @@ struct TenantSessionRoutes: Sendable {
     private func download(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
-        let seconds = try Self.seconds(match.query("valid_seconds").first)
+        let seconds = try TranscriptAnswers.seconds(match)
         let id = try match.session
         guard try await transcripts.get(id, tenant: caller.tenant.id) != nil else { throw Self.noTranscript }
-        let url = try await transcripts.downloadURL(of: id, tenant: caller.tenant.id, validFor: .seconds(seconds))
-        guard let url else {
-            throw HansardError(
-                .conflict, "this server keeps transcripts where they have no address of their own; read them here")
-        }
-        let end = Date.now.addingTimeInterval(Double(seconds))
-        return .json { text in
-            text.field("url", url)
-            text.field("expires_at", Timestamp.format(end))
-        }
-    }
-
-    private static func seconds(_ text: String?) throws(HansardError) -> Int {
-        guard let text else { return defaultDownloadSeconds }
-        guard let seconds = Int(plain: text), downloadSeconds.contains(seconds) else {
-            throw HansardError(
-                .invalid, "valid_seconds must be a whole number from 1 to \(downloadSeconds.upperBound)",
-                field: "valid_seconds")
-        }
-        return seconds
+        return try await TranscriptAnswers.download(
+            id, of: caller.tenant.id, from: transcripts, seconds: seconds, now: .now)
     }
 
     private func delete(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try await caller(match, .transcriptsDelete, "transcript.delete")
         let (tenant, id) = (caller.tenant.id, try match.session)
         guard try await transcripts.get(id, tenant: tenant) != nil else { throw Self.noTranscript }
-        // Before it is done: what was erased without a word could not be explained to anybody.
-        try await auditLog.append(
-            AuditEntry(
-                "transcript.delete", by: .apiKey(caller.key.id), tenant: tenant,
-                target: .init("transcript", id.description), match, at: .now))
-        try await transcripts.delete(id, tenant: tenant)
+        let entry = AuditEntry(
+            "transcript.delete", by: .apiKey(caller.key.id), tenant: tenant,
+            target: .init("transcript", id.description), match, at: .now)
+        try await auditLog.append(entry)
+        try await auditLog.noting(entry) { try await transcripts.delete(id, tenant: tenant) }
         return HTTPResponse(status: 204)
     }
 

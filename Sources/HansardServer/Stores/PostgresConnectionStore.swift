@@ -4,7 +4,7 @@ public import Postgres
 /// Leases, nodes and session status in Postgres: the store for one region that has no DynamoDB.
 ///
 /// Each call is one function of the database (`Migrations/0002_connections.sql`, `0006_quotas.sql`,
-/// `0008_isolation.sql`), one round trip and one transaction; a tenant's claims and releases take turns by the row lock
+/// `0008_isolation.sql`, `0009_sessions.sql`), one round trip and one transaction; a tenant's claims and releases take turns by the row lock
 /// of its counter.
 public struct PostgresConnectionStore: ConnectionStore {
     let pool: ConnectionPool
@@ -134,6 +134,14 @@ public struct PostgresConnectionStore: ConnectionStore {
         try await HansardError.mapping {
             let rows = try await pool.query("SELECT * FROM leases_held_by(\(epoch.node), \(epoch.epoch))")
             return try rows.map(Lease.init(row:))
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func sessions(heldBy epoch: NodeEpoch) async throws -> [TenantID: Int] {
+        try await HansardError.mapping {
+            let rows = try await pool.query("SELECT * FROM sessions_held_by(\(epoch.node), \(epoch.epoch))")
+            return try rows.reduce(into: [:]) { $0[TenantID(try $1.value("tenant_id"))] = try $1.value("sessions") }
         }
     }
 

@@ -204,7 +204,18 @@ extension UsageRow {
             engineMilliseconds: try row.value("engine_ms", as: Int64.self),
             connectedMilliseconds: try row.value("connected_ms"),
             startedAt: try row.value("started_at"),
-            endedAt: try row.value("ended_at")
+            endedAt: try row.value("ended_at"),
+            outcome: try SessionOutcome(row: row)
         )
+    }
+}
+
+extension SessionOutcome {
+    /// nil if the row does not say.
+    init?(row: Row) throws {
+        guard let state: SessionState = try row.namedIfPresent("state") else { return nil }
+        self.init(
+            state: state, reason: try row.value("reason"), finals: try row.value("finals"),
+            hasTranscript: try row.value("has_transcript"))
     }
 }

@@ -2,7 +2,7 @@ import FoundationEssentials
 public import Hansard
 public import Postgres
 
-/// Usage rows in Postgres (`Migrations/0003_usage.sql`, `0004_engines.sql`, `0008_isolation.sql`).
+/// Usage rows in Postgres (`Migrations/0003_usage.sql`, `0004_engines.sql`, `0009_sessions.sql`).
 public struct PostgresUsageStore: UsageStore {
     /// Rows that go into one statement; more make several statements of one transaction.
     static let maximumRowsPerStatement = 1_000
@@ -47,11 +47,12 @@ public struct PostgresUsageStore: UsageStore {
     private static func merged(_ rows: [UsageRow]) -> [UsageRow] {
         var merged: [[String]: UsageRow] = [:]
         for row in rows {
-            merged[[row.tenant.description, row.session.description], default: row].raise(to: row)
+            merged[[row.tenant.description, row.session.description], default: row].advance(to: row)
         }
         return merged.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map(\.value)
     }
 
+    /// An empty state stands for no outcome: arrays of parameters have no nulls.
     private static func statement(for rows: ArraySlice<UsageRow>) throws -> Query {
         let encoder = JSONEncoder()
         // Arrays of arrays are flattened by unnest, so that each row's tags travel as one JSON text.
@@ -63,17 +64,9 @@ public struct PostgresUsageStore: UsageStore {
                 \(rows.map(\.key.rawValue)), \(rows.map(\.engine.storable)), \(rows.map(\.model.storable)),
                 \(rows.map(\.language.storable)), \(tags), \(rows.map(\.region)), \(rows.map(\.channels)),
                 \(rows.map(\.audioMilliseconds)), \(rows.map(\.engineMilliseconds)),
-                \(rows.map(\.connectedMilliseconds)), \(rows.map(\.startedAt)), \(rows.map(\.endedAt)))::text
+                \(rows.map(\.connectedMilliseconds)), \(rows.map(\.startedAt)), \(rows.map(\.endedAt)),
+                \(rows.map { $0.outcome?.state.rawValue ?? "" }), \(rows.map { $0.outcome?.reason.storable ?? "" }),
+                \(rows.map { $0.outcome?.finals ?? 0 }), \(rows.map { $0.outcome?.hasTranscript ?? false }))::text
             """
-    }
-}
-
-extension UsageRow {
-    /// What the statement does to a stored row: counters and end only ever go up.
-    fileprivate mutating func raise(to other: UsageRow) {
-        audioMilliseconds = max(audioMilliseconds, other.audioMilliseconds)
-        engineMilliseconds = max(engineMilliseconds, other.engineMilliseconds)
-        connectedMilliseconds = max(connectedMilliseconds, other.connectedMilliseconds)
-        endedAt = max(endedAt, other.endedAt)
     }
 }

@@ -68,7 +68,12 @@ def test_what_is_said_of_a_live_session(owner, speech_server):
         listed = operation("listTenantSessions")
         wait_until(lambda: owner.perform(listed, tenant_id=tenant).json()["data"], 10, "it has its slot")
         names = {"tenant_id": tenant, "session_id": session.request_id}
-        for name, status in (("listTenantSessions", 200), ("getTenantSession", 200), ("terminateTenantSession", 202)):
+        for name, status in (
+            ("listTenantSessions", 200),
+            ("getTenantSession", 200),
+            ("getAnySession", 200),
+            ("terminateTenantSession", 202),
+        ):
             answer = owner.perform(operation(name), **names)
             assert answer.status_code == status, answer.text
             operation(name).check(answer)
@@ -91,7 +96,7 @@ def test_what_a_tenant_is_told_of_its_own_session(owner, speech_server):
             assert answer.status_code == status, answer.text
             operation(name).check(answer)
             check_session(answer, session)
-        wait_until(lambda: holder.perform(operation("listSessions")).json()["data"] == [], 30, "it has ended")
+        wait_until(lambda: holder.call("GET", "/v1/sessions?status=live").json()["data"] == [], 30, "it has ended")
     for name, status in (("getSession", 200), ("terminateSession", 409)):
         answer = holder.perform(operation(name), session_id=session.request_id)
         assert answer.status_code == status, (name, answer.text)
@@ -115,6 +120,35 @@ def test_what_a_tenant_is_told_of_its_own_transcript(owner, speech_server):
         ("deleteTranscript", 404),
     ):
         answer = holder.perform(operation(name), session_id=session.request_id)
+        assert answer.status_code == status, (name, answer.text)
+        operation(name).check(answer)
+
+
+def test_what_an_operator_is_told_of_a_past_session_and_its_transcript(owner, speech_server):
+    tenant = owner.tenant()
+    with ListenSession(speech_server, key=owner.key(tenant)["key"]) as session:
+        session.send(speech.joined("goforward.wav", 1.5).tobytes())
+        session.finish()
+    listed = operation("listAllSessions")
+    path = f"{listed.path}?tenant_id={tenant}&status=past"
+    wait_until(lambda: owner.call("GET", path).json()["data"], 10, "it is among the past ones")
+    listed.check(owner.call("GET", path))
+    names = {"tenant_id": tenant, "session_id": session.request_id}
+    for name, status in (
+        ("listTenantSessions", 200),
+        ("getTenantSession", 200),
+        ("getAnySession", 200),
+        ("terminateTenantSession", 409),
+        ("listTenantTranscripts", 200),
+        ("getTenantTranscript", 200),
+        # Only a bucket has addresses of its own.
+        ("downloadTenantTranscript", 409),
+        ("deleteTenantTranscript", 204),
+        ("getTenantTranscript", 404),
+        ("downloadTenantTranscript", 404),
+        ("deleteTenantTranscript", 404),
+    ):
+        answer = owner.perform(operation(name), **names)
         assert answer.status_code == status, (name, answer.text)
         operation(name).check(answer)
 

@@ -57,7 +57,8 @@ struct SettlementFixture {
         let session = end.lease.session
         let location = MemoryTranscriptStore.objectName(session, tenant: Sample.tenant)
         #expect(transcripts.stored[session] == end.end.transcript, comment)
-        #expect(usage.stored[session] == end.end.usage, comment)
+        #expect(usage.stored[session] == end.usage(transcriptLocation: location), comment)
+        #expect(usage.stored[session]?.outcome?.state == end.end.state, comment)
         #expect(connections.stored.leases[Sample.tenant]?[session] == nil, comment)
         #expect(connections.stored.statuses[session]?.state == end.end.state, comment)
         let expected = end.end.transcript == nil ? nil : location

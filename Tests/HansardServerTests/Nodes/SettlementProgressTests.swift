@@ -5,13 +5,14 @@ import Testing
 
 /// Every state of what a session still owes, and what may be done in it.
 @Suite struct SettlementProgressTests {
-    private static let all: [SettlementProgress] = (0..<64).map { bits in
+    private static let all: [SettlementProgress] = (0..<128).map { bits in
         var progress = SettlementProgress(hasTranscript: bits & 1 != 0)
         progress.isSpooled = bits & 2 != 0
         progress.location = bits & 4 != 0 ? "here" : nil
         progress.isReleased = bits & 8 != 0
         progress.wasStoring = bits & 16 != 0
         progress.isUsageRecorded = bits & 32 != 0
+        progress.isRecordedAsStoring = bits & 64 != 0
         return progress
     }
 
@@ -19,9 +20,11 @@ import Testing
         let steps = progress.steps
         let transcriptWaits = progress.hasTranscript && progress.location == nil
         #expect(steps.contains(.putTranscript) == transcriptWaits)
-        #expect(steps.contains(.recordUsage) == !progress.isUsageRecorded)
+        // A row that says `storing` is told again once that is over.
+        let owesUsage = !progress.isUsageRecorded || (progress.isRecordedAsStoring && progress.location != nil)
+        #expect(steps.contains(.recordUsage) == owesUsage)
         // The spool is only for what is not in its store yet.
-        #expect(steps.contains(.spool) == (!progress.isSpooled && (transcriptWaits || !progress.isUsageRecorded)))
+        #expect(steps.contains(.spool) == (!progress.isSpooled && (transcriptWaits || owesUsage)))
         // The slot is not given back while the transcript is nowhere but in memory.
         let isNowhere = transcriptWaits && !progress.isSpooled
         #expect(steps.contains(.release) == (!progress.isReleased && !isNowhere))

@@ -88,6 +88,9 @@ import Testing
         #expect(fixture.metrics.transcriptsWaiting.value == 1)
         await settlement.workOnce()
         #expect(fixture.usage.stored.count == 1, "what one store does not take does not hold up another")
+        #expect(fixture.usage.stored[end.lease.session]?.outcome?.state == .storing, "lists say that it waits")
+        await settlement.workOnce()
+        #expect(fixture.usage.batches.count == 1, "and are told again when it has changed, not before")
         #expect(spool.unsettledSessions == 1)
         fixture.transcripts.faults.clear()
         try await eventually("the transcript is stored") {

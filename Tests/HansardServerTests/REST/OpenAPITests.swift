@@ -41,7 +41,8 @@ import Yams
     private func sessions(_ admin: AdminPlane) -> TenantSessionRoutes {
         TenantSessionRoutes(
             authenticator: Authenticator(directory: directory, secrets: [[1]]), connections: MemoryConnectionStore(),
-            transcripts: MemoryTranscriptStore(), auditLog: PostgresAuditLog(pool: admin.services.pool))
+            history: admin.services.history, transcripts: MemoryTranscriptStore(),
+            auditLog: PostgresAuditLog(pool: admin.services.pool), secrets: [[1]])
     }
 
     private var node: NodeRoutes { NodeRoutes(checks: [], metrics: Metrics(), gauges: { [] }, document: []) }
@@ -52,7 +53,8 @@ import Yams
         let logger = Logger(label: "test")
         let services = AdminServices(
             access: directory, pool: pool, connections: PostgresConnectionStore(pool: pool),
-            engines: [], secrets: [[1]], logger: logger, randomBytes: { [UInt8](repeating: 0, count: $0) })
+            transcripts: MemoryTranscriptStore(), engines: [], secrets: [[1]], logger: logger,
+            randomBytes: { [UInt8](repeating: 0, count: $0) })
         try body(AdminPlane(services: services))
         await pool.close()
     }

@@ -252,6 +252,41 @@ extension SessionStatus {
     }
 
     @Test(arguments: ConnectionStoreConformer.allCases)
+    func aNodesUseIsCountedByTenant(of conformer: ConnectionStoreConformer) async throws {
+        try await conformer.run { subject async throws in
+            let (mine, others, elsewhere) = (NodeEpoch.new("a"), NodeEpoch.new("a"), TenantID(UUID()))
+            let leases = (0..<3).map { _ in Lease.new(tenant, holder: mine) }
+            for lease in leases + [.new(elsewhere, holder: mine), .new(tenant, holder: others)] {
+                _ = try await subject.store.claim(lease, limit: unlimited)
+            }
+            #expect(try await subject.peer.sessions(heldBy: mine) == [tenant: 3, elsewhere: 1])
+            #expect(try await subject.peer.sessions(heldBy: others) == [tenant: 1])
+            #expect(try await subject.peer.sessions(heldBy: .new("a")) == [:])
+            for lease in leases.dropLast() { _ = try await subject.store.release(lease, status: .new(lease)) }
+            #expect(try await subject.peer.sessions(heldBy: mine) == [tenant: 1, elsewhere: 1])
+        }
+    }
+
+    /// A node that has started again is there twice until what it held before is free: the last one is the one that serves.
+    @Test(arguments: ConnectionStoreConformer.allCases)
+    func nodesAreListedInTheOrderOfTheirStarts(of conformer: ConnectionStoreConformer) async throws {
+        try await conformer.run { subject async throws in
+            let epochs = [NodeEpoch.new("a"), .new("b"), .new("a")]
+            func beat(_ epoch: NodeEpoch) async throws {
+                try await subject.store.heartbeat(
+                    NodeRecord(epoch: epoch, heartbeat: UUID(), address: "", region: "", version: ""))
+            }
+            for epoch in epochs {
+                try await beat(epoch)
+                // A store may know its starts to the millisecond.
+                try await Task.sleep(for: .milliseconds(5))
+            }
+            try await beat(epochs[0])
+            #expect(try await subject.peer.nodes().map(\.epoch) == epochs)
+        }
+    }
+
+    @Test(arguments: ConnectionStoreConformer.allCases)
     func aWrongCounterIsRepaired(of conformer: ConnectionStoreConformer) async throws {
         try await conformer.run { subject async throws in
             #expect(try await subject.store.repairCount(of: tenant) == 0)

@@ -39,7 +39,7 @@ import Testing
         "record_usage":
             """
         SELECT record_usage(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{k}', '{e}', '{m}', '{l}', '{[]}',
-            '{r}', '{1}', '{1}', '{1}', '{1}', ARRAY[now()], ARRAY[now()])::text
+            '{r}', '{1}', '{1}', '{1}', '{1}', ARRAY[now()], ARRAY[now()], '{completed}', '{r}', '{1}', '{t}')::text
         """,
         "release_lease":
             """
@@ -54,6 +54,7 @@ import Testing
         "repair_key_slots": "SELECT repair_key_slots('door')::text",
         "repair_tenant_slots": "SELECT repair_tenant_slots(gen_random_uuid())::text",
         "retire_minute_grant": "SELECT retire_minute_grant('T#door', '2026-01', 'n', gen_random_uuid(), 0)::text",
+        "sessions_held_by": "SELECT sessions_held_by('n', gen_random_uuid())::text",
         "state_admission_limit": "SELECT state_admission_limit('T#door', ROW(1, 1, 2)::admission_limit)::text",
         "state_minute_limit":
             "SELECT state_minute_limit('T#door', '2026-01', ROW(1, 'hard', 2)::minute_limit)::text",

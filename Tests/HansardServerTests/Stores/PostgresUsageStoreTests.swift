@@ -81,6 +81,48 @@ import Testing
         }
     }
 
+    private func outcome(_ state: SessionState, finals: Int = 3) -> SessionOutcome {
+        SessionOutcome(state: state, reason: "so \"it\" ended, é", finals: finals, hasTranscript: true)
+    }
+
+    /// Whatever the order, in one batch or several: none, `storing`, an end; the first end stays.
+    @Test(
+        arguments: [
+            [nil, .storing, .completed], [.storing, .completed, nil], [.completed, .storing, nil],
+            [.completed, nil, .storing],
+            [.storing, nil, .completed], [nil, .completed, .storing], [nil, .completed, .failed],
+        ] as [[SessionState?]])
+    func outcomesGoForward(_ states: [SessionState?]) async throws {
+        try await withStore { store in
+            let tenant = TenantID(UUID())
+            let (apart, together) = (row(tenant: tenant, audio: 5), row(tenant: tenant, audio: 5))
+            func told(_ base: UsageRow) -> [UsageRow] {
+                states.map { state in
+                    var row = base
+                    row.outcome = state.map { outcome($0) }
+                    return row
+                }
+            }
+            for row in told(apart) { try await store.record([row]) }
+            try await store.record(told(together))
+            for session in [apart.session, together.session] {
+                #expect(try await store.usage(of: session, tenant: tenant)?.outcome == outcome(.completed))
+            }
+        }
+    }
+
+    @Test func rowsFromBeforeOutcomesWereKeptAreRead() throws {
+        var usage = row(tenant: TenantID(UUID()), audio: 5)
+        usage.outcome = outcome(.failed)
+        let encoded = try JSONEncoder().encode(usage)
+        #expect(try JSONDecoder().decode(UsageRow.self, from: encoded) == usage)
+        var fields = try #require(try JSONSerialization.jsonObject(with: encoded) as? [String: Any])
+        #expect(fields.removeValue(forKey: "outcome") != nil)
+        usage.outcome = nil
+        let older = try JSONSerialization.data(withJSONObject: fields)
+        #expect(try JSONDecoder().decode(UsageRow.self, from: older) == usage)
+    }
+
     @Test func batchesMayBeRepeatedInAnyOrderAndAtOnce() async throws {
         try await withStore { store in
             let tenant = TenantID(UUID())

@@ -103,6 +103,10 @@ final class MemoryConnectionStore: ConnectionStore {
         }
     }
 
+    func sessions(heldBy epoch: NodeEpoch) async throws -> [TenantID: Int] {
+        try await leases(heldBy: epoch).reduce(into: [:]) { $0[$1.tenant, default: 0] += 1 }
+    }
+
     func leases(heldBy epoch: NodeEpoch) async throws -> [Lease] {
         try await faults.call("leases") {
             state.withLock { state in

@@ -313,6 +313,11 @@ struct DynamoDBConnectionStore: ConnectionStore {
         }
     }
 
+    func sessions(heldBy epoch: NodeEpoch) async throws -> [TenantID: Int] {
+        // DynamoDB counts nothing by groups.
+        try await leases(heldBy: epoch).reduce(into: [:]) { $0[$1.tenant, default: 0] += 1 }
+    }
+
     /// One item that a hand has damaged must not hide the others.
     func readable<Value>(
         _ items: [DynamoDBItem], _ read: (DynamoDBItem, @escaping (any Error) -> Void) throws -> Value
