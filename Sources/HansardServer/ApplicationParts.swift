@@ -23,6 +23,7 @@ struct Parts: Sendable {
     let admin: AdminPlane
     let erasure: TranscriptErasure
     let serverCounters = ServerCounters()
+    let requestLimits: RequestLimits
     let openAPI: [UInt8]
     let stop: @Sendable () async -> Void
 
@@ -126,6 +127,11 @@ struct Parts: Sendable {
             admin: AdminPlane(services: admin),
             erasure: TranscriptErasure(
                 pool: pool, access: access, transcripts: transcripts, node: settings.node, logger: logger),
+            requestLimits: RequestLimits(
+                .init(
+                    perAddress: settings.requestsPerAddress, perToken: settings.requestsPerToken,
+                    perKey: settings.requestsPerKey)
+            ) { services.authenticator.holder(of: $0) },
             openAPI: document,
             stop: {
                 listener.stop()
@@ -214,7 +220,7 @@ struct Parts: Sendable {
             routes: (planes.contains(.tenant) ? tenant.routes + tenantSessions.routes : [])
                 + (planes.contains(.admin) ? admin.routes : []) + node.routes, metrics: services.metrics,
             logger: services.logger,
-            randomBytes: services.randomBytes)
+            randomBytes: services.randomBytes, limits: requestLimits)
     }
 
     private static func gauges(

@@ -101,7 +101,8 @@ struct AdminPlane: Sendable {
     private func token(_ match: Route.Match, now: Date) throws(HansardError) -> AdminToken {
         let credential: Authenticator.Credential
         guard let header = match.request.headers["authorization"] else {
-            throw HansardError(.unauthenticated, "no credentials: send 'Authorization: Bearer <admin token>'")
+            throw HansardError.unauthenticated(
+                .missing, "no credentials: send 'Authorization: Bearer <admin token>'")
         }
         credential = try Authenticator.Credential(authorization: header, subprotocols: nil)
         guard let snapshot = services.access.snapshot else {
@@ -109,13 +110,13 @@ struct AdminPlane: Sendable {
         }
         // The checksum refuses junk before any hashing.
         guard SecretFormat.kind(of: credential.secret) == .adminToken else {
-            throw HansardError(.unauthenticated, "the admin token is malformed; tokens begin with hsa_")
+            throw HansardError.unauthenticated(.malformed, "the admin token is malformed; tokens begin with hsa_")
         }
         guard let token = snapshot.adminTokens[Authenticator.digest(of: credential.secret)] else {
-            throw HansardError(.unauthenticated, "the admin token is unknown or revoked")
+            throw HansardError.unauthenticated(.unknown, "the admin token is unknown or revoked")
         }
         if let expiry = token.expiresAt, expiry <= now {
-            throw HansardError(.unauthenticated, "the admin token has expired")
+            throw HansardError.unauthenticated(.expired, "the admin token has expired")
         }
         return token
     }

@@ -62,6 +62,10 @@ final class Metrics: Sendable {
     let sessionsTerminated = Counter()
     /// Handshakes refused, by the status that said so.
     let handshakesRefused = [400, 401, 402, 403, 404, 409, 429, 500, 503].map { (status: $0, count: Counter()) }
+    /// Credentials not accepted, at handshakes and REST calls alike, by what was the matter with them.
+    let credentialsRefused = CredentialFault.allCases.map { (fault: $0, count: Counter()) }
+    /// REST calls refused by a limit of requests, by whose.
+    let requestsLimited = RequestLimits.Policy.allCases.map { (policy: $0, count: Counter()) }
     /// Sessions that went live without a slot.
     let sessionsUnclaimed = Counter()
     /// Claims refused after the 101.
@@ -117,6 +121,12 @@ final class Metrics: Sendable {
     /// Counts a refused handshake.
     func refused(_ status: Int) { handshakesRefused.first { $0.status == status }?.count.add() }
 
+    /// Counts a credential that was not accepted, if that was the matter.
+    func refusedCredential(_ fault: CredentialFault?) { credentialsRefused.first { $0.fault == fault }?.count.add() }
+
+    /// Counts a REST call that a limit of requests refused.
+    func limited(_ policy: RequestLimits.Policy) { requestsLimited.first { $0.policy == policy }?.count.add() }
+
     /// A value read at the moment of the scrape.
     struct Gauge: Sendable {
         var name: String
@@ -152,6 +162,16 @@ final class Metrics: Sendable {
         family(
             "hansard_handshakes_refused_total", "counter", "Handshakes refused, by HTTP status.",
             handshakesRefused.map { "hansard_handshakes_refused_total{status=\"\($0.status)\"} \($0.count.value)" })
+        family(
+            "hansard_credentials_refused_total", "counter", "Credentials not accepted, by what was the matter.",
+            credentialsRefused.map {
+                "hansard_credentials_refused_total{kind=\"\($0.fault.rawValue)\"} \($0.count.value)"
+            })
+        family(
+            "hansard_requests_limited_total", "counter", "REST calls refused by a limit of requests, by whose.",
+            requestsLimited.map {
+                "hansard_requests_limited_total{policy=\"\($0.policy.rawValue)\"} \($0.count.value)"
+            })
         counter("hansard_sessions_unclaimed_total", "Sessions that went live without a slot.", sessionsUnclaimed)
         counter("hansard_claims_refused_total", "Sessions refused by a limit after the 101.", claimsRefused)
         family(

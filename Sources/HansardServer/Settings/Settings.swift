@@ -26,6 +26,13 @@ public struct Settings: Sendable {
     public var handshakesPerAddress: Double? = 50
     /// New connections at once from one address, before the rate counts.
     public var handshakeBurst = 50
+    /// REST calls that this node answers to one address, per minute; nil is no limit. An office behind one address needs more
+    /// than a key.
+    public var requestsPerAddress: Int? = 24_000
+    /// REST calls that this node answers to one admin token, per minute; nil is no limit.
+    public var requestsPerToken: Int? = 12_000
+    /// REST calls that this node answers to one API key, per minute; nil is no limit.
+    public var requestsPerKey: Int? = 12_000
     /// Connections of all kinds at once.
     public var maxConnections = 20_000
     /// How long a session may stay without audio or text.

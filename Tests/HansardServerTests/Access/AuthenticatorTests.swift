@@ -78,6 +78,42 @@ import Testing
         }
     }
 
+    /// What metrics count by.
+    @Test func eachRefusalSaysWhatIsTheMatter() async throws {
+        let faults: [(String, CredentialFault)] = [
+            (Sample.secret(99), .unknown), (Sample.secret(2), .disabled), (Sample.secret(3), .expired),
+            ("hsk_live_x", .malformed), ("hst_AAAA", .malformed), (Sample.secret(1, .adminToken), .malformed),
+        ]
+        for (secret, fault) in faults { #expect(refusal(secret)?.credential == fault, "\(fault)") }
+        #expect(refusal(Sample.secret(5))?.credential == nil, "the key is good, its tenant is suspended")
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 30, now: Self.now)
+        #expect(refusal(token, now: Self.now + 30)?.credential == .expired)
+        var (digest, revoked) = Sample.apiKey(1, isEnabled: false)
+        revoked.revokedAt = moment(0)
+        store.set(
+            tenants: [Tenant(id: Sample.tenant, name: "one", createdAt: moment(0))], keys: [(digest, revoked)])
+        try await directory.refresh()
+        #expect(refusal(Sample.secret(1))?.credential == .revoked)
+        #expect(throws: HansardError.unauthenticated(.missing, "no credentials: send 'Authorization: Token <API key>'"))
+        {
+            try Authenticator.Credential(authorization: nil, subprotocols: nil)
+        }
+    }
+
+    /// Requests are counted against whoever holds the credential, whether it is accepted or not.
+    @Test func aRequestIsItsHolders() throws {
+        func holder(_ secret: String?) -> CredentialHolder? {
+            authenticator.holder(of: REST.request("GET", "/v1/transcripts", key: secret))
+        }
+        #expect(holder(Sample.secret(1)) == .key(Sample.apiKey(1).1.id))
+        #expect(holder(Sample.secret(2)) == .key(Sample.apiKey(2).1.id))
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 30, now: Self.now)
+        #expect(holder(token) == .key(Sample.apiKey(1).1.id))
+        for junk in [nil, "", "junk", Sample.secret(99), "hst_AAAA", Sample.secret(1, .adminToken)] {
+            #expect(holder(junk) == nil)
+        }
+    }
+
     @Test func anAdminTokenIsNoKey() {
         let error = refusal(Sample.secret(1, .adminToken))
         #expect(error?.code == .unauthenticated)
