@@ -96,6 +96,7 @@ public final class Application: Sendable {
             Task { await parts.audit.run() },
             Task { await parts.keepStatingLimits() },
             Task { await parts.erasure.run() },
+            Task { await parts.pruning.run() },
             Task { await parts.services.minutes.run() },
             Task { await parts.services.keyUse.keepWriting(to: parts.admin.services.pool, logger: logger) },
             Task { await parts.services.settlement.work() },

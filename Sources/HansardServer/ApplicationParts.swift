@@ -23,6 +23,7 @@ struct Parts: Sendable {
     let admin: AdminPlane
     let erasure: TranscriptErasure
     let serverCounters = ServerCounters()
+    let pruning: RowPruning
     let requestLimits: RequestLimits
     let openAPI: [UInt8]
     let stop: @Sendable () async -> Void
@@ -127,6 +128,7 @@ struct Parts: Sendable {
             admin: AdminPlane(services: admin),
             erasure: TranscriptErasure(
                 pool: pool, access: access, transcripts: transcripts, node: settings.node, logger: logger),
+            pruning: RowPruning(pool: pool, metrics: metrics, logger: logger),
             requestLimits: RequestLimits(
                 .init(
                     perAddress: settings.requestsPerAddress, perToken: settings.requestsPerToken,

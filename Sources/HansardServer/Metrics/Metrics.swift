@@ -102,6 +102,8 @@ final class Metrics: Sendable {
     let leasesLost = Counter()
     /// Items of the connection store that could not be read.
     let unreadableItems = Counter()
+    /// Rows that this node took out of Postgres because nobody needs them any more.
+    let rowsPruned = RowPruning.tables.map { (table: $0, count: Counter()) }
     /// REST requests answered.
     let requests = Counter()
 
@@ -127,6 +129,9 @@ final class Metrics: Sendable {
     /// Counts a REST call that a limit of requests refused.
     func limited(_ policy: RequestLimits.Policy) { requestsLimited.first { $0.policy == policy }?.count.add() }
 
+    /// Counts rows that were pruned.
+    func pruned(_ rows: Int, of table: String) { rowsPruned.first { $0.table == table }?.count.add(rows) }
+
     /// A value read at the moment of the scrape.
     struct Gauge: Sendable {
         var name: String
@@ -151,6 +156,9 @@ final class Metrics: Sendable {
         func counter(_ name: String, _ help: String, _ counter: Counter) {
             family(name, "counter", help, ["\(name) \(counter.value)"])
         }
+        func counters(_ name: String, _ help: String, by label: String, _ counters: [(String, Counter)]) {
+            family(name, "counter", help, counters.map { "\(name){\(label)=\"\($0.0)\"} \($0.1.value)" })
+        }
         counter("hansard_sessions_started_total", "Sessions that went live.", sessionsStarted)
         let ends = [
             ("completed", sessionsCompleted), ("interrupted", sessionsInterrupted), ("failed", sessionsFailed),
@@ -159,19 +167,15 @@ final class Metrics: Sendable {
         family(
             "hansard_sessions_ended_total", "counter", "Sessions by their end state.",
             ends.map { "hansard_sessions_ended_total{state=\"\($0.0)\"} \($0.1.value)" })
-        family(
-            "hansard_handshakes_refused_total", "counter", "Handshakes refused, by HTTP status.",
-            handshakesRefused.map { "hansard_handshakes_refused_total{status=\"\($0.status)\"} \($0.count.value)" })
-        family(
-            "hansard_credentials_refused_total", "counter", "Credentials not accepted, by what was the matter.",
-            credentialsRefused.map {
-                "hansard_credentials_refused_total{kind=\"\($0.fault.rawValue)\"} \($0.count.value)"
-            })
-        family(
-            "hansard_requests_limited_total", "counter", "REST calls refused by a limit of requests, by whose.",
-            requestsLimited.map {
-                "hansard_requests_limited_total{policy=\"\($0.policy.rawValue)\"} \($0.count.value)"
-            })
+        counters(
+            "hansard_handshakes_refused_total", "Handshakes refused, by HTTP status.", by: "status",
+            handshakesRefused.map { ("\($0.status)", $0.count) })
+        counters(
+            "hansard_credentials_refused_total", "Credentials not accepted, by what was the matter.", by: "kind",
+            credentialsRefused.map { ($0.fault.rawValue, $0.count) })
+        counters(
+            "hansard_requests_limited_total", "REST calls refused by a limit of requests, by whose.", by: "policy",
+            requestsLimited.map { ($0.policy.rawValue, $0.count) })
         counter("hansard_sessions_unclaimed_total", "Sessions that went live without a slot.", sessionsUnclaimed)
         counter("hansard_claims_refused_total", "Sessions refused by a limit after the 101.", claimsRefused)
         family(
@@ -196,6 +200,9 @@ final class Metrics: Sendable {
         counter("hansard_leases_lost_total", "Sessions that were found to hold no slot.", leasesLost)
         counter(
             "hansard_unreadable_items_total", "Items of the connection store that could not be read.", unreadableItems)
+        counters(
+            "hansard_rows_pruned_total", "Old rows that this node took out of Postgres, by table.", by: "table",
+            rowsPruned.map { ($0.table, $0.count) })
         counter("hansard_http_requests_total", "REST requests answered.", requests)
         let histograms = [
             ("hansard_first_result_seconds", "From a session's first audio to its first result.", firstResultLatency),
