@@ -244,7 +244,8 @@ import Web
     @Test(arguments: [
         (#"{"ttl_seconds":0}"#, "/ttl_seconds"), (#"{"ttl_seconds":-1}"#, "/ttl_seconds"),
         (#"{"ttl_seconds":3601}"#, "/ttl_seconds"), (#"{"ttl_seconds":1e300}"#, "/ttl_seconds"),
-        (#"{"ttl_seconds":"30"}"#, ""), ("[]", ""), ("x", ""), ("{", ""),
+        (#"{"ttl_seconds":"30"}"#, "/ttl_seconds"), ("[]", ""), ("x", ""), ("{", ""),
+        (#"{"ttl_seconds":30,}"#, ""), (#"{"ttl_seconds":30,"ttl_seconds":3600}"#, "/ttl_seconds"),
     ])
     func aBadLifeIsRefused(_ body: String, _ pointer: String) async throws {
         let response = await grant(body)
