@@ -87,7 +87,8 @@ struct Parts: Sendable {
         _ stores: Stores, _ spool: Spool, _ recovery: SpoolRecovery, _ stop: @escaping @Sendable () async -> Void
     ) async throws -> Parts {
         let (connections, transcripts) = stores
-        let access = AccessDirectory(store: PostgresTenantStore(pool: pool), logger: logger)
+        let access = AccessDirectory(
+            store: PostgresTenantStore(pool: pool), logger: logger, stalenessMax: settings.keyStalenessMax)
         try await access.refresh()
         var limits = Settlement.Limits()
         limits.transcriptStoreWait = settings.transcriptStoreWait
@@ -202,7 +203,9 @@ struct Parts: Sendable {
     func router(loops: [EventLoop], planes: Set<Plane> = [.tenant, .admin]) -> Router {
         let (services, access, counters) = (services, access, serverCounters)
         let checks = [
-            NodeRoutes.Check(name: "keys") { access.snapshot == nil ? "not read yet" : nil },
+            NodeRoutes.Check(name: "keys") {
+                access.snapshot == nil ? "not read yet" : access.isStale ? "too old" : nil
+            },
             NodeRoutes.Check(name: "connection_store") {
                 services.storeHealth.isReachable || services.admitUnclaimed == .allow ? nil : "does not answer"
             },

@@ -60,6 +60,8 @@ struct SettingsTests {
         ("HANSARD_HANDSHAKES_PER_ADDRESS", "none", "none", "inf"),
         ("HANSARD_HANDSHAKES_PER_ADDRESS", "20", "20", "0"),
         ("HANSARD_HANDSHAKE_BURST", "7", "7", "0"),
+        ("HANSARD_KEY_STALENESS_MAX", "15m", "15m", "1s"),
+        ("HANSARD_KEY_STALENESS_MAX", "none", "none", "never"),
         ("HANSARD_REQUESTS_PER_ADDRESS", "100", "100", "0"),
         ("HANSARD_REQUESTS_PER_TOKEN", "none", "none", "-1"),
         ("HANSARD_REQUESTS_PER_KEY", "1000000", "1000000", "1000001"),

@@ -53,11 +53,9 @@ struct Authenticator: Sendable {
 
     /// Whose key or access token it is.
     ///
-    /// - Throws: `.unauthenticated`, `.forbidden`, or `.unavailable` while no snapshot has been read yet.
+    /// - Throws: `.unauthenticated`, `.forbidden`, or `.unavailable` while no snapshot has been read yet, or none in time.
     func caller(_ secret: String, now: Date) throws(HansardError) -> Caller {
-        guard let snapshot = directory.snapshot else {
-            throw HansardError(.unavailable, "the node has not read its keys yet", retryAfter: .seconds(1))
-        }
+        let snapshot = try directory.trusted()
         if secret.hasPrefix(AccessToken.prefix) {
             guard let token = AccessToken(secret, isAuthentic: isAuthentic) else {
                 throw HansardError.unauthenticated(

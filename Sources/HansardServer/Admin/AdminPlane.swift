@@ -105,9 +105,7 @@ struct AdminPlane: Sendable {
                 .missing, "no credentials: send 'Authorization: Bearer <admin token>'")
         }
         credential = try Authenticator.Credential(authorization: header, subprotocols: nil)
-        guard let snapshot = services.access.snapshot else {
-            throw HansardError(.unavailable, "the node has not read its tokens yet", retryAfter: .seconds(1))
-        }
+        let snapshot = try services.access.trusted()
         // The checksum refuses junk before any hashing.
         guard SecretFormat.kind(of: credential.secret) == .adminToken else {
             throw HansardError.unauthenticated(.malformed, "the admin token is malformed; tokens begin with hsa_")

@@ -54,6 +54,8 @@ public struct Settings: Sendable {
     public var databaseURL: DatabaseURL?
     /// Where `hansard migrate` logs in as the owner of the tables; nil is `databaseURL`.
     public var databaseOwnerURL: DatabaseURL?
+    /// How old what is known of tenants and keys may be for callers to be recognised by it; nil is any age.
+    public var keyStalenessMax: Duration?
     /// Connections to Postgres at most.
     public var databasePool = 8
     /// The folder of the SQL files.

@@ -137,6 +137,12 @@ extension Setting {
             "connections to Postgres at most"
         ),
         Setting(
+            "HANSARD_KEY_STALENESS_MAX",
+            \.keyStalenessMax,
+            .orNone(.duration(.seconds(5) ... .seconds(30 * 86_400))),
+            "how long callers are recognised by what was last read of tenants and keys; then they get 503"
+        ),
+        Setting(
             "HANSARD_MIGRATIONS",
             \.migrations,
             .folder,

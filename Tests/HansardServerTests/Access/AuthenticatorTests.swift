@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Logging
@@ -134,6 +135,46 @@ import Testing
         }
         #expect(error?.code == .unavailable)
         #expect(error?.retryAfter != nil)
+    }
+
+    /// At the limit it still counts; beyond it nobody is recognised, until the store answers again.
+    @Test func knowledgeMayBecomeTooOld() async throws {
+        let time = Locked(ContinuousClock.now)
+        let directory = AccessDirectory(
+            store: store, logger: LogRecorder().logger, stalenessMax: .seconds(300), now: { time.withLock { $0 } })
+        let authenticator = Authenticator(directory: directory, secrets: Self.secrets)
+        try await directory.refresh()
+        let token = try authenticator.grant(
+            to: try authenticator.caller(Sample.secret(1), now: Self.now), seconds: 3_600, now: Self.now)
+        time.withLock { $0 += .seconds(300) }
+        #expect(!directory.isStale)
+        _ = try authenticator.caller(Sample.secret(1), now: Self.now)
+        time.withLock { $0 += .milliseconds(12_001) }
+        #expect(directory.isStale)
+        #expect(directory.age == .milliseconds(312_001))
+        for secret in [Sample.secret(1), Sample.secret(99), token, "junk"] {
+            let error = #expect(throws: HansardError.self) { try authenticator.caller(secret, now: Self.now) }
+            #expect(error?.code == .unavailable)
+            #expect(error?.message.contains("for 312 s") == true && error?.message.contains("for 5m") == true)
+            #expect(error?.retryAfter != nil)
+        }
+        store.faults.set(.away, for: ["accessSequence"])
+        await #expect(throws: (any Error).self) { try await directory.refresh() }
+        #expect(directory.isStale)
+        store.faults.clear()
+        try await directory.refresh()
+        #expect(!directory.isStale)
+        _ = try authenticator.caller(Sample.secret(1), now: Self.now)
+    }
+
+    /// Without a limit a day, or a year, without the store does not matter.
+    @Test func withoutALimitKnowledgeDoesNotAge() async throws {
+        let time = Locked(ContinuousClock.now)
+        let directory = AccessDirectory(store: store, logger: LogRecorder().logger, now: { time.withLock { $0 } })
+        try await directory.refresh()
+        time.withLock { $0 += .seconds(366 * 86_400) }
+        #expect(!directory.isStale)
+        _ = try Authenticator(directory: directory, secrets: Self.secrets).caller(Sample.secret(1), now: Self.now)
     }
 
     // MARK: Access tokens
