@@ -24,6 +24,7 @@ struct Parts: Sendable {
     let erasure: TranscriptErasure
     let serverCounters = ServerCounters()
     let pruning: RowPruning
+    let auditHeads: AuditHeads
     let requestLimits: RequestLimits
     let openAPI: [UInt8]
     let stop: @Sendable () async -> Void
@@ -56,7 +57,9 @@ struct Parts: Sendable {
         }
     }
 
-    typealias Stores = (connections: any ConnectionStore & GrantStore, transcripts: any TranscriptStore)
+    typealias Stores = (
+        connections: any ConnectionStore & GrantStore, transcripts: any TranscriptStore & AuditHeadStore
+    )
 
     /// The stores that settings choose, and how they are stopped.
     static func makeStores(
@@ -119,7 +122,8 @@ struct Parts: Sendable {
         let listener = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger).follow(
             access, pool.url)
         let admin = AdminServices(
-            access: access, pool: pool, connections: connections, engines: Array(engines.engines.keys),
+            access: access, pool: pool, connections: connections, auditHeads: transcripts,
+            engines: Array(engines.engines.keys),
             secrets: settings.secrets.map { Array($0.revealed.utf8) }, logger: logger,
             randomBytes: services.randomBytes)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
@@ -130,6 +134,7 @@ struct Parts: Sendable {
             erasure: TranscriptErasure(
                 pool: pool, access: access, transcripts: transcripts, node: settings.node, logger: logger),
             pruning: RowPruning(pool: pool, metrics: metrics, logger: logger),
+            auditHeads: AuditHeads(pool: pool, store: transcripts, metrics: metrics, logger: logger),
             requestLimits: RequestLimits(
                 .init(
                     perAddress: settings.requestsPerAddress, perToken: settings.requestsPerToken,

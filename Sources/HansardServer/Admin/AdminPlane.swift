@@ -11,6 +11,8 @@ struct AdminServices: Sendable {
     let access: AccessDirectory
     let pool: ConnectionPool
     let connections: any ConnectionStore & GrantStore
+    /// Where the ends of the audit log's chains are kept.
+    let auditHeads: any AuditHeadStore
     /// The engines that this server has, by name.
     let engines: [String]
     /// MAC keys of cursors: the first signs, all are accepted.

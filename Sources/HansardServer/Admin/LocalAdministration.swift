@@ -43,7 +43,7 @@ public struct LocalAdministration: Sendable {
             let access = AccessDirectory(store: PostgresTenantStore(pool: pool), logger: logger)
             try await access.refresh()
             let services = AdminServices(
-                access: access, pool: pool, connections: stores.connections,
+                access: access, pool: pool, connections: stores.connections, auditHeads: stores.transcripts,
                 engines: EngineRegistry.names(settings, hasAWS: aws != nil),
                 // Cursors need not outlive the command where there is no secret.
                 secrets: settings.secrets.isEmpty
