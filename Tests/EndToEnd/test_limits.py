@@ -13,6 +13,7 @@ from engines import SYNTHETIC
 from listen import LINEAR16, ListenSession, handshake, refusal, token
 from operators import Operator
 from processes import wait_until
+from server import Server
 
 QUOTA = 20
 
@@ -102,6 +103,25 @@ def test_junk_is_counted_by_its_kind_alone(own_server):
     assert gained == {"missing": 1, "malformed": 3, "unknown": 0, "disabled": 2, "revoked": 2, "expired": 0}
     shown = server.metrics() + server.log()
     assert all(secret not in shown for secret in (malformed, revoked["key"], disabled["key"]))
+
+
+def test_addresses_mapped_into_ipv6_are_ipv4():
+    """Whoever comes by IPv4 to a socket of IPv6 has such an address there."""
+    server = Server(HANSARD_ENGINE=SYNTHETIC)
+    server.settings["HANSARD_LISTEN"] = f"[::]:{server.port}"
+    with server:
+        admin = Admin(server)
+        tenant = admin.tenant()
+        for ranges, accepted in (
+            (["127.0.0.0/8"], True), (["::ffff:127.0.0.0/104"], True), (["::ffff:7f00:1"], True), (["::1", "::ffff:0:0/96"], True),
+            (["::ffff:10.0.0.0/104"], False), (["10.0.0.0/8", "::/0"], False),
+        ):
+            key = admin.key(tenant, allowed_cidrs=ranges)["key"]
+            assert handshake(server, LINEAR16, token(key)).status == (101 if accepted else 403), ranges
+            assert server.get("/v1/transcripts", key).status_code == (200 if accepted else 403), ranges
+        for wrong in ("::ffff:127.0.0.0/8", "::ffff:127.0.0.0/129", "127.0.0.0/104"):
+            answer = admin.call("POST", f"/tenants/{tenant['id']}/keys", {"name": "x", "allowed_cidrs": [wrong]})
+            assert answer.status_code == 400 and answer.json()["errors"][0]["pointer"] == "/allowed_cidrs/0"
 
 
 # Handshakes

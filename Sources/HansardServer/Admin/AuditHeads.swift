@@ -11,6 +11,8 @@ import Postgres
 final class AuditHeads: Sendable {
     /// Between looks.
     static let interval = Duration.seconds(86_400)
+    /// Until the next look after one that failed.
+    static let retryInterval = Duration.seconds(600)
     /// What a stop may take; what could not be kept then is for another node, or for the next start.
     static let stopWait = Duration.seconds(5)
     /// Chains that are read at once.
@@ -20,8 +22,8 @@ final class AuditHeads: Sendable {
     private let store: any AuditHeadStore
     private let metrics: Metrics
     private let logger: Logger
-    /// The place up to which each chain is known to be kept.
-    private let kept = Locked<[TenantID?: Int]>([:])
+    /// The hash of each chain's last entry that is known to be kept.
+    private let kept = Locked<[TenantID?: [UInt8]]>([:])
 
     init(pool: ConnectionPool, store: any AuditHeadStore, metrics: Metrics, logger: Logger) {
         self.pool = pool
@@ -33,8 +35,8 @@ final class AuditHeads: Sendable {
     /// Looks each day until the task is cancelled.
     func run() async {
         while !Task.isCancelled {
-            await keepLoggingFailure()
-            try? await Task.sleep(for: Self.interval)
+            let isDone = await keepLoggingFailure()
+            try? await Task.sleep(for: isDone ? Self.interval : Self.retryInterval)
         }
     }
 
@@ -45,11 +47,13 @@ final class AuditHeads: Sendable {
         }
     }
 
-    private func keepLoggingFailure() async {
+    private func keepLoggingFailure() async -> Bool {
         do {
             try await keep(now: .now)
+            return true
         } catch {
             if !Task.isCancelled { logger.warning("the heads of the audit log cannot be kept", error) }
+            return false
         }
     }
 
@@ -67,7 +71,7 @@ final class AuditHeads: Sendable {
     }
 
     private func keep(_ head: AuditHead?, now: Date) async throws {
-        guard let head, kept.withLock({ $0[head.tenant] }) != head.place else { return }
+        guard let head, kept.withLock({ $0[head.tenant] }) != head.hash else { return }
         let earlier = try await store.heads(of: head.tenant)
         let differing = try await pool.auditDifferences(from: earlier)
         guard differing.isEmpty else {
@@ -84,7 +88,7 @@ final class AuditHeads: Sendable {
             try await store.keep(head, at: now)
             metrics.auditHeadsKept.add()
         }
-        kept.withLock { $0[head.tenant] = head.place }
+        kept.withLock { $0[head.tenant] = head.hash }
     }
 }
 

@@ -119,6 +119,21 @@ import Testing
         }
     }
 
+    /// Nor is it believed because it is as long as it was.
+    @Test func aNodeThatRunsFindsOutToo() async throws {
+        try await run { fixture in
+            try await append(3, nil, fixture)
+            let node = heads(fixture)
+            try await node.keep(now: moment(0))
+            try await fixture.ownerPool.query(Self.rebuild)
+            for looks in 1...2 {
+                try await node.keep(now: moment(0))
+                #expect(metrics.auditDifferences.value == looks, "each look says so")
+            }
+            #expect(try await places(nil) == [3])
+        }
+    }
+
     @Test func aChainThatWasCutOffIsFoundOut() async throws {
         try await run { fixture in
             try await append(5, nil, fixture)
