@@ -58,7 +58,10 @@ let package = Package(
         // The domain: imports none of the above.
         .target(
             name: "Hansard",
-            dependencies: [.product(name: "DequeModule", package: "swift-collections")],
+            dependencies: [
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HashTreeCollections", package: "swift-collections"),
+            ],
             swiftSettings: strict + [.strictMemorySafety()]),
 
         // The product: where both sides meet, and the command line.

@@ -15,7 +15,9 @@ import Testing
         "CSpeexDSP": "Audio",
     ]
 
-    static let domainModules: Set = ["FoundationEssentials", "DequeModule", "Synchronization"]
+    static let domainModules: Set = [
+        "FoundationEssentials", "DequeModule", "HashTreeCollections", "Synchronization",
+    ]
 
     /// Sources of time, chance and concurrency, which the domain takes as parameters.
     static let impurities = [

@@ -1,16 +1,19 @@
+import HashTreeCollections
+
 /// Everything that admission needs to know about tenants and keys, at one moment: handshakes are decided from it, in
 /// memory, without a database call.
-public struct AccessSnapshot: Sendable {
+///
+/// Whoever reads holds a value of its own while the node applies changes. What there may be millions of is in trees that
+/// share what is the same: a hash table would be copied whole for the change of one key, while everybody waits.
+public struct AccessSnapshot: Sendable, Equatable {
     /// The store's access sequence when the snapshot was taken.
     public var sequence: Int64
-    /// Every tenant by id.
-    public var tenants: [TenantID: Tenant]
-    /// Every key by the digest of its secret.
-    public var keys: [SecretDigest: APIKey]
-    /// The digest of each key by its public name, for tokens that refer to their parent key.
-    public var digests: [KeyID: SecretDigest]
     /// Every admin token that has not been revoked, by the digest of its secret.
     public var adminTokens: [SecretDigest: AdminToken]
+    private var tenantsByID: TreeDictionary<TenantID, Tenant>
+    private var keysByDigest: TreeDictionary<SecretDigest, APIKey>
+    /// For tokens that refer to their parent key.
+    private var digests: TreeDictionary<KeyID, SecretDigest>
 
     /// A snapshot as a store read it.
     public init(
@@ -18,17 +21,32 @@ public struct AccessSnapshot: Sendable {
         adminTokens: [(SecretDigest, AdminToken)] = []
     ) {
         self.sequence = sequence
-        self.tenants = Dictionary(uniqueKeysWithValues: tenants.map { ($0.id, $0) })
-        self.keys = Dictionary(uniqueKeysWithValues: keys)
-        digests = Dictionary(uniqueKeysWithValues: keys.map { ($0.1.id, $0.0) })
+        tenantsByID = TreeDictionary(uniqueKeysWithValues: tenants.map { ($0.id, $0) })
+        keysByDigest = TreeDictionary(uniqueKeysWithValues: keys)
+        digests = TreeDictionary(uniqueKeysWithValues: keys.map { ($0.1.id, $0.0) })
         self.adminTokens = Dictionary(uniqueKeysWithValues: adminTokens)
     }
+
+    /// Every tenant, in no order.
+    public var tenants: some Collection<Tenant> & Sendable { tenantsByID.values }
+
+    /// Every key, in no order.
+    public var keys: some Collection<APIKey> & Sendable { keysByDigest.values }
+
+    /// The tenant of that id.
+    public func tenant(_ id: TenantID) -> Tenant? { tenantsByID[id] }
+
+    /// The key whose secret has that digest.
+    public func key(_ digest: SecretDigest) -> APIKey? { keysByDigest[digest] }
+
+    /// The key of that public name.
+    public func key(named id: KeyID) -> APIKey? { digests[id].flatMap { keysByDigest[$0] } }
 
     /// The limits of a tenant or key; nil if there is no such.
     public func quotas(of owner: QuotaOwner) -> QuotaLimits? {
         switch owner {
-        case .tenant(let tenant): tenants[tenant]?.quotas
-        case .key(let key): digests[key].flatMap { keys[$0]?.quotas }
+        case .tenant(let tenant): self.tenant(tenant)?.quotas
+        case .key(let key): self.key(named: key)?.quotas
         }
     }
 }
@@ -68,13 +86,13 @@ extension AccessSnapshot {
     /// Brings the snapshot up to the changes' sequence.
     public mutating func apply(_ changes: AccessChanges) {
         sequence = max(sequence, changes.sequence)
-        for tenant in changes.removedTenants { tenants[tenant] = nil }
-        for tenant in changes.tenants { tenants[tenant.id] = tenant }
+        for tenant in changes.removedTenants { tenantsByID[tenant] = nil }
+        for tenant in changes.tenants { tenantsByID[tenant.id] = tenant }
         for key in changes.removedKeys {
-            if let digest = digests.removeValue(forKey: key) { keys[digest] = nil }
+            if let digest = digests.removeValue(forKey: key) { keysByDigest[digest] = nil }
         }
         for (digest, key) in changes.keys {
-            keys[digest] = key
+            keysByDigest[digest] = key
             digests[key.id] = digest
         }
         if let tokens = changes.adminTokens { adminTokens = Dictionary(uniqueKeysWithValues: tokens) }

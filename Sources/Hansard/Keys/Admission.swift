@@ -36,7 +36,12 @@ extension AccessSnapshot {
     ///
     /// - Throws: `.unauthenticated` or, for a suspended tenant, `.forbidden`.
     public func caller(digest: SecretDigest, now: Date) throws(HansardError) -> Caller {
-        guard let key = keys[digest], let tenant = tenants[key.tenant] else {
+        guard let key = key(digest) else { throw HansardError.unauthenticated(.unknown, "the API key is unknown") }
+        return try caller(key: key, now: now)
+    }
+
+    private func caller(key: APIKey, now: Date) throws(HansardError) -> Caller {
+        guard let tenant = tenant(key.tenant) else {
             throw HansardError.unauthenticated(.unknown, "the API key is unknown")
         }
         guard key.isEnabled else {
@@ -56,10 +61,10 @@ extension AccessSnapshot {
             throw HansardError.unauthenticated(
                 .expired, "the access token has expired; get a new one from /v1/auth/grant")
         }
-        guard let digest = digests[token.key] else {
+        guard let key = key(named: token.key) else {
             throw HansardError.unauthenticated(.unknown, "the access token's key is unknown")
         }
-        var caller = try caller(digest: digest, now: now)
+        var caller = try caller(key: key, now: now)
         caller.scopes.formIntersection(token.scopes)
         caller.isToken = true
         return caller

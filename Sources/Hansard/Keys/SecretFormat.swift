@@ -26,17 +26,19 @@ public enum SecretFormat {
     public static func make(_ kind: Kind, random: [UInt8]) -> String {
         precondition(random.count == randomBytes, "a secret is made of \(randomBytes) random bytes")
         let head = kind.rawValue + Base62.encode(random, length: bodyLength)
-        return head + checksum(of: head)
+        return head + String(decoding: checksum(of: head.utf8), as: UTF8.self)
     }
 
     /// The kind of a well-formed secret; nil if the form or the checksum is wrong. It says nothing about whether the
     /// secret was ever issued.
     public static func kind(of secret: String) -> Kind? {
-        guard let kind = Kind.allCases.first(where: { secret.hasPrefix($0.rawValue) }),
-            secret.utf8.count == kind.rawValue.utf8.count + bodyLength + checksumLength,
-            secret.utf8.dropFirst(kind.rawValue.utf8.count).allSatisfy(Base62.isDigit)
+        let text = secret.utf8
+        guard let kind = Kind.allCases.first(where: { text.starts(with: $0.rawValue.utf8) }) else { return nil }
+        let headLength = kind.rawValue.utf8.count + bodyLength
+        guard text.count == headLength + checksumLength,
+            text.dropFirst(kind.rawValue.utf8.count).allSatisfy(Base62.isDigit)
         else { return nil }
-        return secret.suffix(checksumLength) == checksum(of: secret.dropLast(checksumLength)) ? kind : nil
+        return text.suffix(checksumLength).elementsEqual(checksum(of: text.prefix(headLength))) ? kind : nil
     }
 
     /// A public name from `nameBytes` random bytes: `prefix` and 22 base62 characters.
@@ -57,10 +59,8 @@ public enum SecretFormat {
         (String(secret.prefix(kind.rawValue.count + 4)), String(secret.suffix(4)))
     }
 
-    private static func checksum(of head: some StringProtocol) -> String {
-        let crc = CRC32.ieee.checksum(head.utf8)
-        return Base62.encode(
-            (0..<4).map { UInt8(truncatingIfNeeded: crc >> (24 - 8 * UInt32($0))) }, length: checksumLength)
+    private static func checksum(of head: some Sequence<UInt8>) -> [UInt8] {
+        Base62.encode(CRC32.ieee.checksum(head), length: checksumLength)
     }
 }
 
@@ -84,6 +84,16 @@ enum Base62 {
             output[position] = digits[remainder]
         }
         return String(decoding: output, as: UTF8.self)
+    }
+
+    /// The number, padded with leading zeros to `length` digits.
+    static func encode(_ number: UInt32, length: Int) -> [UInt8] {
+        var (rest, output) = (Int(number), [UInt8](repeating: digits[0], count: length))
+        for position in output.indices.reversed() {
+            output[position] = digits[rest % 62]
+            rest /= 62
+        }
+        return output
     }
 
     /// The inverse of `encode`; nil for other characters or a number that does not fit.

@@ -52,7 +52,7 @@ struct DevCredentials {
 
     private static func isUsable(_ secret: String, of tenant: Tenant, in store: some TenantStore) async throws -> Bool {
         guard SecretFormat.kind(of: secret) != nil else { return false }
-        guard let key = try await store.accessSnapshot().keys[digest(of: secret)] else { return false }
+        guard let key = try await store.accessSnapshot().key(digest(of: secret)) else { return false }
         return key.tenant == tenant.id && key.isEnabled && key.expiresAt.map { $0 > Date() } ?? true
     }
 

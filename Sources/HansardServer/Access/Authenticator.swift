@@ -69,7 +69,7 @@ struct Authenticator: Sendable {
                 .malformed, "the API key is malformed; keys begin with hsk_live_ or hsk_test_")
         }
         let digest = Self.digest(of: secret)
-        if snapshot.keys[digest] == nil { directory.missed(now: .now) }
+        if snapshot.key(digest) == nil { directory.missed(now: .now) }
         return try snapshot.caller(digest: digest, now: now)
     }
 
@@ -84,7 +84,7 @@ struct Authenticator: Sendable {
         guard let kind = SecretFormat.kind(of: secret) else { return nil }
         let digest = Self.digest(of: secret)
         if kind == .adminToken { return snapshot.adminTokens[digest].map { .token($0.id) } }
-        return snapshot.keys[digest].map { .key($0.id) }
+        return snapshot.key(digest).map { .key($0.id) }
     }
 
     /// Makes a short-lived token for the caller's key, good for listening.

@@ -84,7 +84,7 @@ extension ListenConnection {
     /// Whether audio goes on while the store that grants minutes is away (`quota_unavailable`).
     private var goesOnAnyway: Bool {
         guard case .unavailable = services.minutes.supply(allowance.owners) else { return false }
-        let tenant = services.access.snapshot?.tenants[records.caller.tenant.id] ?? records.caller.tenant
+        let tenant = services.access.snapshot?.tenant(records.caller.tenant.id) ?? records.caller.tenant
         let outage = tenant.quotaUnavailable ?? services.quotaUnavailable
         return (outage ?? (tenant.quotas.policy == .soft ? .continue : .close)) == .continue
     }

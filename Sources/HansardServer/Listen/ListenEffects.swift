@@ -54,11 +54,11 @@ extension ListenServices {
     /// - Returns: nil if nothing has been read yet.
     func standing(of caller: Caller, now: Date) -> Standing? {
         guard let snapshot = access.snapshot else { return nil }
-        guard let digest = snapshot.digests[caller.key.id], let key = snapshot.keys[digest], key.isEnabled else {
+        guard let key = snapshot.key(named: caller.key.id), key.isEnabled else {
             return .refused(.keyRevoked)
         }
         if let expiry = key.expiresAt, expiry <= now { return .refused(.keyExpired) }
-        guard let tenant = snapshot.tenants[key.tenant], tenant.status == .active else {
+        guard let tenant = snapshot.tenant(key.tenant), tenant.status == .active else {
             return .refused(.tenantSuspended)
         }
         return .good(Caller(tenant: tenant, key: key, scopes: caller.scopes))

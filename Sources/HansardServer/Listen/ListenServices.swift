@@ -37,12 +37,12 @@ struct ListenServices: Sendable {
 
     /// Whether a session of the tenant ends when it holds no slot any more.
     func closesWithoutLease(_ tenant: TenantID) -> Bool {
-        (access.snapshot?.tenants[tenant]?.onLeaseLost ?? onLeaseLost) == .close
+        (access.snapshot?.tenant(tenant)?.onLeaseLost ?? onLeaseLost) == .close
     }
 
     /// Whether a session of the tenant begins without a slot when nobody can be asked for one.
     func admitsUnclaimed(_ tenant: TenantID) -> Bool {
-        (access.snapshot?.tenants[tenant]?.admitUnclaimed ?? admitUnclaimed) == .allow
+        (access.snapshot?.tenant(tenant)?.admitUnclaimed ?? admitUnclaimed) == .allow
     }
 
     var claim: SlotClaim {

@@ -23,6 +23,8 @@ struct NodeLife: Sendable {
     /// says how many.
     let endSessions: @Sendable () -> Int
     let logger: Logger
+    /// What silence is measured by.
+    var now: @Sendable () -> ContinuousClock.Instant = { .now }
 
     /// Makes the node known; comes before its first claim. The life that this state directory had before is dead for
     /// certain, since two processes cannot share one: what it held is freed at once. Others of the same name may live.
@@ -35,7 +37,7 @@ struct NodeLife: Sendable {
 
     /// Beats and watches until the task is cancelled.
     func live() async {
-        let heartbeats = Locked(Heartbeats(began: .now))
+        let heartbeats = Locked(Heartbeats(began: now()))
         async let beating: Void = beatRegularly(heartbeats)
         async let watching: Void = watchPeers()
         await watchIsolation(heartbeats)
@@ -56,7 +58,7 @@ struct NodeLife: Sendable {
     private func beatRegularly(_ heartbeats: Locked<Heartbeats>) async {
         await withDiscardingTaskGroup { group in
             while !Task.isCancelled {
-                let now = ContinuousClock.now
+                let now = now()
                 if heartbeats.withLock({ $0.isDue(now: now) }) {
                     group.addTask { await beat(heartbeats, sentAt: now) }
                 }
@@ -78,7 +80,7 @@ struct NodeLife: Sendable {
             heartbeats.withLock { $0.answered(sentAt: sentAt) }
             health.answered(.heartbeat)
         case .failure(let error):
-            let isNews = heartbeats.withLock { $0.failed(sentAt: sentAt, now: .now) }
+            let isNews = heartbeats.withLock { $0.failed(sentAt: sentAt, now: now()) }
             if isNews, !Task.isCancelled { health.failed(.heartbeat, error) }
         }
     }
@@ -104,7 +106,7 @@ struct NodeLife: Sendable {
                 do {
                     let records = try await connections.nodes()
                     health.answered(.nodes)
-                    for dead in liveness.observed(records, now: .now) { group.addTask { await reaper.reap(dead) } }
+                    for dead in liveness.observed(records, now: now()) { group.addTask { await reaper.reap(dead) } }
                 } catch {
                     if !Task.isCancelled { health.failed(.nodes, error) }
                 }
@@ -118,7 +120,7 @@ struct NodeLife: Sendable {
     private func watchIsolation(_ heartbeats: Locked<Heartbeats>) async {
         var wasIsolated = false
         while !Task.isCancelled {
-            let isIsolated = heartbeats.withLock { $0.isIsolated(now: .now) }
+            let isIsolated = heartbeats.withLock { $0.isIsolated(now: now()) }
             if isIsolated {
                 health.failed(.heartbeat, Self.silence(Heartbeats.isolation))
                 let count = endSessions()

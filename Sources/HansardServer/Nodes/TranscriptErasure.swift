@@ -38,7 +38,7 @@ struct TranscriptErasure: Sendable {
     /// Looks once.
     func look(now: Date) async throws {
         for tenant in try await deletedTenants() { try await erase(tenant, now: now) }
-        let aging = (access.snapshot?.tenants.values.filter { $0.retentionDays != nil } ?? [])
+        let aging = (access.snapshot?.tenants.filter { $0.retentionDays != nil } ?? [])
             .sorted { $0.id.description < $1.id.description }
         for tenant in aging { try await expire(tenant, now: now) }
     }

@@ -27,6 +27,24 @@ extension NodeMinutes {
         }
     }
 
+    /// Retires this life's own grants of months that are over, so that nothing has to be remembered of them.
+    func retireClosed() async {
+        while !Task.isCancelled {
+            for (mark, used) in state.withLock(\.closed) {
+                let grant = Grant(
+                    owner: mark.owner, period: mark.period, holder: mark.holder, milliseconds: used, sequence: 0)
+                do {
+                    _ = try await store.retire(grant, used: used)
+                    state.withLock { $0.closed[mark] = nil }
+                } catch {
+                    logger.debug("a month's minutes wait", metadata: ["error": "\(describe(error))"])
+                    break
+                }
+            }
+            try? await Task.sleep(for: MinuteGrant.pollInterval)
+        }
+    }
+
     private func settle(_ grant: Grant, _ inherited: [SpendMarks.Mark: Int64]) async throws {
         // A grant without a mark came too late for any of it to be spent.
         let mark = inherited[SpendMarks.Mark(holder: grant.holder, owner: grant.owner, period: grant.period)] ?? 0

@@ -44,8 +44,8 @@ final class NodeMinutes: Sendable {
         var inherited: [SpendMarks.Mark: Int64] = [:]
         /// Earlier lives that are not settled, with marks or without.
         var earlier: Set<NodeEpoch> = []
-        /// What was used of grants of months that are over and settled: the store keeps those grants, and without a mark a
-        /// later life would take them for unused.
+        /// What was used of grants of months that are over and settled, until the store has retired them: without a mark a
+        /// later life would take what it finds for unused.
         var closed: [SpendMarks.Mark: Int64] = [:]
         var isWriting = false
         /// Since when the disk takes no marks, and when it is tried again; nil if it took the last.
@@ -197,11 +197,12 @@ final class NodeMinutes: Sendable {
     /// Looks after the grants until the task is cancelled.
     func run() async {
         async let settling: Void = settleEarlierLives()
+        async let retiring: Void = retireClosed()
         while !Task.isCancelled {
             look()
             try? await Task.sleep(for: MinuteGrant.lookInterval)
         }
-        await settling
+        _ = await (settling, retiring)
     }
 
     private func look() {
@@ -229,10 +230,15 @@ final class NodeMinutes: Sendable {
     }
 
     private func turnMonth(_ owner: QuotaOwner, to period: QuotaPeriod, _ state: inout State) -> [Due] {
-        guard var holding = state.holdings[owner], holding.grant.period != period else { return [] }
+        guard var holding = state.holdings[owner], holding.grant.period < period else { return [] }
         var past = holding.grant
         let actions = past.stop(now: .now)
         state.past.append(past)
+        // Nobody takes from it: whoever comes begins anew, so that only owners of this month are kept.
+        guard !holding.sessions.isEmpty else {
+            state.holdings[owner] = nil
+            return actions.map { (owner, $0) }
+        }
         holding.grant = holding.grant.successor(in: period, now: .now)
         holding.mark = 0
         state.holdings[owner] = holding
@@ -259,11 +265,9 @@ final class NodeMinutes: Sendable {
     private func limit(of owner: QuotaOwner) -> MinuteLimit? {
         guard let snapshot = access.snapshot else { return nil }
         switch owner {
-        case .tenant(let id): return snapshot.tenants[id]?.quotas.minutes
+        case .tenant(let id): return snapshot.tenant(id)?.quotas.minutes
         case .key(let id):
-            guard let key = snapshot.digests[id].flatMap({ snapshot.keys[$0] }),
-                let tenant = snapshot.tenants[key.tenant]
-            else { return nil }
+            guard let key = snapshot.key(named: id), let tenant = snapshot.tenant(key.tenant) else { return nil }
             return key.quotas.minutes(under: tenant.quotas)
         }
     }

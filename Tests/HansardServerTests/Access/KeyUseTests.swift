@@ -23,8 +23,8 @@ import Testing
         there.opened(second, at: moment(3))
         for use in [here, there, here] { try await use.write(to: fixture.pool) }
         let keys = try await store.accessSnapshot()
-        #expect(keys.keys[Sample.apiKey(1).0]?.lastUsedAt == moment(9))
-        #expect(keys.keys[Sample.apiKey(2).0]?.lastUsedAt == moment(3))
+        #expect(keys.key(Sample.apiKey(1).0)?.lastUsedAt == moment(9))
+        #expect(keys.key(Sample.apiKey(2).0)?.lastUsedAt == moment(3))
         await fixture.close()
     }
 }

@@ -198,6 +198,8 @@ import Testing
         let fixture = try await MinutesFixture(tenant: QuotaLimits(maxMinutesPerMonth: 10))
         let first = try fixture.begin()
         let before = fixture.period
+        // So that it must remember.
+        first.store.faults.set { name, _ in name == "retire" ? .away : .works }
         first.minutes.join(Self.session, [fixture.tenant]) { _ in }
         try await first.take(7_000, [fixture.tenant])
         fixture.clock.withLock { $0 = before.end }
@@ -212,6 +214,53 @@ import Testing
         await second.stop()
         #expect(fixture.granted(fixture.tenant, before) == 7_000)
         #expect(fixture.granted(fixture.tenant) >= 20_000)
+    }
+
+    @Test func nothingStaysOfMonthsThatAreOver() async throws {
+        let fixture = try await MinutesFixture(
+            tenant: QuotaLimits(maxMinutesPerMonth: 10), key: QuotaLimits(maxMinutesPerMonth: 10))
+        let life = try fixture.begin()
+        var months = [fixture.period]
+        life.minutes.join(Self.session, [fixture.tenant]) { _ in }
+        for _ in 0..<3 {
+            // A key whose sessions come and go, and a tenant whose session stays.
+            life.minutes.join(Sample.session(2), [fixture.key]) { _ in }
+            try await life.take(2_000, [fixture.tenant, fixture.key])
+            life.minutes.leave(Sample.session(2), [fixture.key])
+            let over = fixture.period
+            fixture.clock.withLock { $0 = over.end }
+            try await eventually("the month has turned") {
+                life.minutes.state.withLock { $0.holdings.count == 1 && $0.past.isEmpty && $0.closed.isEmpty }
+            }
+            months.append(fixture.period)
+        }
+        try await eventually("the months that are over are settled") {
+            fixture.ledger.withLock { $0.grants(heldBy: life.holder) }.allSatisfy { $0.period == months.last }
+        }
+        for month in months.dropLast() {
+            #expect(fixture.granted(fixture.tenant, month) == 2_000 && fixture.granted(fixture.key, month) == 2_000)
+        }
+        try await life.take(1_000, [fixture.tenant])
+        await life.stop()
+        #expect(fixture.granted(fixture.tenant) == 1_000)
+    }
+
+    /// Clocks are set back a little now and then.
+    @Test func aMonthDoesNotComeBack() async throws {
+        let fixture = try await MinutesFixture(tenant: QuotaLimits(maxMinutesPerMonth: 10))
+        let life = try fixture.begin()
+        let november = fixture.period
+        life.minutes.join(Self.session, [fixture.tenant]) { _ in }
+        fixture.clock.withLock { $0 = november.end }
+        try await eventually("the month has turned") {
+            life.minutes.state.withLock { $0.holdings.values.first?.grant.period == november.next }
+        }
+        fixture.clock.withLock { $0 = november.end - 1 }
+        try await life.take(4_000, [fixture.tenant])
+        try await Task.sleep(for: MinuteGrant.lookInterval * 2)
+        #expect(fixture.granted(fixture.tenant, november.next) >= 4_000)
+        #expect(life.minutes.supply([fixture.tenant]) != .retired)
+        await life.stop()
     }
 
     // MARK: The store

@@ -43,7 +43,7 @@ import Testing
             let status = try await PostgresConnectionStore(pool: fixture.pool).status(of: SessionID(session))
             #expect(status?.engineMilliseconds == 1_234)
             #expect(status?.finals == 5)
-            let stored = try await PostgresTenantStore(pool: fixture.pool).accessSnapshot().tenants[TenantID(tenant)]
+            let stored = try await PostgresTenantStore(pool: fixture.pool).accessSnapshot().tenant(TenantID(tenant))
             #expect(stored?.defaultEngine == "pocketsphinx")
             #expect(stored != nil && stored?.fallbackEngine == nil)
         } catch {

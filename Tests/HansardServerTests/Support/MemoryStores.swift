@@ -106,6 +106,6 @@ final class MemoryTenantStore: TenantStore {
     func create(_ tenant: Tenant) async throws { throw HansardError(.internal, "read only") }
     func create(_ key: APIKey, digest: SecretDigest) async throws { throw HansardError(.internal, "read only") }
     func create(_ token: AdminToken, digest: SecretDigest) async throws { throw HansardError(.internal, "read only") }
-    func tenant(named name: String) async throws -> Tenant? { snapshot.withLock { $0.tenants.values.first } }
+    func tenant(named name: String) async throws -> Tenant? { snapshot.withLock { $0.tenants.first } }
     func adminToken(digest: SecretDigest) async throws -> AdminToken? { nil }
 }
