@@ -38,6 +38,10 @@ public struct HansardError: Error, Sendable, Equatable {
     /// The store is there, and others were in the way: a failure of one tenant's calls, which says nothing about whether
     /// the store can be reached.
     public var isContention = false
+    /// With `.unauthenticated`: what is the matter with the credential.
+    public var credential: CredentialFault?
+    /// With `.limited`: the limit of the tenant or the key that is reached.
+    public var limit: LimitReached?
 
     /// Describes a failure.
     public init(_ code: Code, _ message: String, field: String? = nil, retryAfter: Duration? = nil) {
@@ -51,6 +55,13 @@ public struct HansardError: Error, Sendable, Equatable {
     public static func contention(_ message: String) -> HansardError {
         var error = HansardError(.unavailable, message, retryAfter: .seconds(1))
         error.isContention = true
+        return error
+    }
+
+    /// A credential is missing or not accepted.
+    public static func unauthenticated(_ fault: CredentialFault, _ message: String) -> HansardError {
+        var error = HansardError(.unauthenticated, message)
+        error.credential = fault
         return error
     }
 }

@@ -97,6 +97,8 @@ public final class Application: Sendable {
             Task { await parts.audit.run() },
             Task { await parts.keepStatingLimits() },
             Task { await parts.erasure.run() },
+            Task { await parts.pruning.run() },
+            Task { await parts.auditHeads.run() },
             Task { await parts.services.minutes.run() },
             Task { await parts.services.keyUse.keepWriting(to: parts.admin.services.pool, logger: logger) },
             Task { await parts.services.settlement.work() },
@@ -129,6 +131,7 @@ public final class Application: Sendable {
         tasks.forEach { $0.cancel() }
         for task in tasks { await task.value }
         await parts.services.settlement.finish()
+        await parts.auditHeads.stop()
         // While a slot could not be given back, peers must be able to find and free it.
         if await parts.services.settlement.backlog == 0 { await parts.life.end() }
         Self.stop(loops)

@@ -23,6 +23,9 @@ struct Parts: Sendable {
     let admin: AdminPlane
     let erasure: TranscriptErasure
     let serverCounters = ServerCounters()
+    let pruning: RowPruning
+    let auditHeads: AuditHeads
+    let requestLimits: RequestLimits
     let openAPI: [UInt8]
     let stop: @Sendable () async -> Void
 
@@ -54,7 +57,9 @@ struct Parts: Sendable {
         }
     }
 
-    typealias Stores = (connections: any ConnectionStore & GrantStore, transcripts: any TranscriptStore)
+    typealias Stores = (
+        connections: any ConnectionStore & GrantStore, transcripts: any TranscriptStore & AuditHeadStore
+    )
 
     /// The stores that settings choose, and how they are stopped.
     static func makeStores(
@@ -85,7 +90,8 @@ struct Parts: Sendable {
         _ stores: Stores, _ spool: Spool, _ recovery: SpoolRecovery, _ stop: @escaping @Sendable () async -> Void
     ) async throws -> Parts {
         let (connections, transcripts) = stores
-        let access = AccessDirectory(store: PostgresTenantStore(pool: pool), logger: logger)
+        let access = AccessDirectory(
+            store: PostgresTenantStore(pool: pool), logger: logger, stalenessMax: settings.keyStalenessMax)
         try await access.refresh()
         var limits = Settlement.Limits()
         limits.transcriptStoreWait = settings.transcriptStoreWait
@@ -116,7 +122,7 @@ struct Parts: Sendable {
         let listener = AccessFeed(node: settings.node, sessions: services.sessions, logger: logger).follow(
             access, pool.url)
         let admin = AdminServices(
-            access: access, pool: pool, connections: connections, transcripts: transcripts,
+            access: access, pool: pool, connections: connections, transcripts: transcripts, auditHeads: transcripts,
             engines: Array(engines.engines.keys), secrets: settings.secrets.map { Array($0.revealed.utf8) },
             logger: logger,
             randomBytes: services.randomBytes)
@@ -127,6 +133,13 @@ struct Parts: Sendable {
             admin: AdminPlane(services: admin),
             erasure: TranscriptErasure(
                 pool: pool, access: access, transcripts: transcripts, node: settings.node, logger: logger),
+            pruning: RowPruning(pool: pool, metrics: metrics, logger: logger),
+            auditHeads: AuditHeads(pool: pool, store: transcripts, metrics: metrics, logger: logger),
+            requestLimits: RequestLimits(
+                .init(
+                    perAddress: settings.requestsPerAddress, perToken: settings.requestsPerToken,
+                    perKey: settings.requestsPerKey)
+            ) { services.authenticator.holder(of: $0) },
             openAPI: document,
             stop: {
                 listener.stop()
@@ -195,7 +208,9 @@ struct Parts: Sendable {
     func router(loops: [EventLoop], planes: Set<Plane> = [.tenant, .admin]) -> Router {
         let (services, access, counters) = (services, access, serverCounters)
         let checks = [
-            NodeRoutes.Check(name: "keys") { access.snapshot == nil ? "not read yet" : nil },
+            NodeRoutes.Check(name: "keys") {
+                access.snapshot == nil ? "not read yet" : access.isStale ? "too old" : nil
+            },
             NodeRoutes.Check(name: "connection_store") {
                 services.storeHealth.isReachable || services.admitUnclaimed == .allow ? nil : "does not answer"
             },
@@ -216,7 +231,7 @@ struct Parts: Sendable {
             routes: (planes.contains(.tenant) ? tenant.routes + tenantSessions.routes : [])
                 + (planes.contains(.admin) ? admin.routes : []) + node.routes, metrics: services.metrics,
             logger: services.logger,
-            randomBytes: services.randomBytes)
+            randomBytes: services.randomBytes, limits: requestLimits)
     }
 
     private static func gauges(

@@ -82,13 +82,20 @@ public struct AddressRange: Sendable, Hashable, CustomStringConvertible {
     public let prefixLength: Int
 
     /// From `10.0.0.0/8`, `2001:db8::/32`, or an address alone, which is a range of one. Bits behind the prefix are ignored.
+    ///
+    /// IPv4 addresses mapped into IPv6 are IPv4 here as everywhere: `::ffff:10.0.0.0/104` is `10.0.0.0/8`. A prefix of them
+    /// shorter than the 96 bits of the mapping is no range of addresses that a peer can have, and not accepted.
     public init?(_ text: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard let first = parts.first, let base = IPAddress(String(first)), parts.count <= 2 else { return nil }
         let bits = base.bytes.count * 8
+        let mappingBits = base.isIPv4 && first.contains(":") ? 96 : 0
         var length = bits
         if parts.count == 2 {
-            guard let given = Int(parts[1]), (0...bits).contains(given) else { return nil }
+            let isPlain = !parts[1].isEmpty && parts[1].utf8.allSatisfy { (0x30...0x39).contains($0) }
+            guard isPlain, let given = Int(parts[1]).map({ $0 - mappingBits }), (0...bits).contains(given) else {
+                return nil
+            }
             length = given
         }
         self.base = base

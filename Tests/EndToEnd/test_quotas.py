@@ -44,7 +44,10 @@ def test_nothing_goes_on_beyond_the_minutes_of_the_month(admin):
     assert session.kinds()[-1] == "Metadata"
     transcript = admin.server.get(f"/v1/transcripts/{session.request_id}", key)
     assert transcript.status_code == 200 and transcript.json()["audio_ms"] == 60_000
-    assert refusal(handshake(admin.server, LINEAR16, token(key)), 402)["err_msg"] == "monthly minutes exhausted"
+    refused = handshake(admin.server, LINEAR16, token(key))
+    words = "monthly minutes exhausted: do not retry before the next month, or before the limit is raised"
+    assert refusal(refused, 402)["err_msg"] == words
+    assert "retry-after" not in refused.headers
     use = admin.call("GET", f"/v1/admin/tenants/{tenant}/quotas").json()["use"]
     assert use["minutes_this_month"] == 1
 

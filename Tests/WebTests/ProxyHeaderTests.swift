@@ -137,6 +137,25 @@ struct SplitMix: RandomNumberGenerator {
         }
     }
 
+    /// A peer's mapped address is held as IPv4, so a range of mapped ones is a range of IPv4 (RFC 4291 section 2.5.5.2).
+    @Test(arguments: [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"), ("::ffff:a00:0/104", "10.0.0.0/8"), ("::FFFF:192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:192.0.2.7/128", "192.0.2.7/32"), ("::ffff:0:0/96", "0.0.0.0/0"), ("::ffff:10.1.2.3/104", "10.1.2.3/8"),
+    ])
+    func mappedRangesAreIPv4(_ text: String, _ same: String) throws {
+        let range = try #require(AddressRange(text))
+        #expect(range.description == same)
+        for peer in ["10.200.1.1", "192.0.2.7", "192.0.2.8", "11.0.0.1", "::1"] {
+            let mapped = try #require(IPAddress(peer.contains(":") ? peer : "::ffff:\(peer)"))
+            #expect(range.contains(mapped) == AddressRange(same)?.contains(try #require(IPAddress(peer))), "\(peer)")
+        }
+    }
+
+    @Test(arguments: [
+        "::ffff:10.0.0.0/8", "::ffff:10.0.0.0/95", "::ffff:10.0.0.0/129", "::ffff:10.0.0.0/", "10.0.0.0/+8",
+    ])
+    func aPrefixThatCutsTheMappingIsNone(_ text: String) { #expect(AddressRange(text) == nil) }
+
     @Test func aBucketAllowsABurstThenARateThenNothing() {
         var limiter = AddressLimiter(rate: 2, burst: 3, capacity: 8)
         let address = IPAddress("192.0.2.1")!

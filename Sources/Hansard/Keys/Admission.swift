@@ -36,17 +36,20 @@ extension AccessSnapshot {
     ///
     /// - Throws: `.unauthenticated` or, for a suspended tenant, `.forbidden`.
     public func caller(digest: SecretDigest, now: Date) throws(HansardError) -> Caller {
-        guard let key = key(digest) else { throw HansardError(.unauthenticated, "the API key is unknown") }
+        guard let key = key(digest) else { throw HansardError.unauthenticated(.unknown, "the API key is unknown") }
         return try caller(key: key, now: now)
     }
 
     private func caller(key: APIKey, now: Date) throws(HansardError) -> Caller {
         guard let tenant = tenant(key.tenant) else {
-            throw HansardError(.unauthenticated, "the API key is unknown")
+            throw HansardError.unauthenticated(.unknown, "the API key is unknown")
         }
-        guard key.isEnabled else { throw HansardError(.unauthenticated, "the API key has been disabled") }
+        guard key.isEnabled else {
+            throw HansardError.unauthenticated(
+                key.revokedAt == nil ? .disabled : .revoked, "the API key has been disabled")
+        }
         if let expiry = key.expiresAt, expiry <= now {
-            throw HansardError(.unauthenticated, "the API key has expired")
+            throw HansardError.unauthenticated(.expired, "the API key has expired")
         }
         guard tenant.status == .active else { throw HansardError(.forbidden, "the tenant is suspended") }
         return Caller(tenant: tenant, key: key, scopes: key.scopes)
@@ -55,10 +58,11 @@ extension AccessSnapshot {
     /// Recognises the parent key of a token whose authenticity has been checked.
     public func caller(token: AccessToken, now: Date) throws(HansardError) -> Caller {
         guard TimeInterval(token.expiresAt) > now.timeIntervalSince1970 else {
-            throw HansardError(.unauthenticated, "the access token has expired; get a new one from /v1/auth/grant")
+            throw HansardError.unauthenticated(
+                .expired, "the access token has expired; get a new one from /v1/auth/grant")
         }
         guard let key = key(named: token.key) else {
-            throw HansardError(.unauthenticated, "the access token's key is unknown")
+            throw HansardError.unauthenticated(.unknown, "the access token's key is unknown")
         }
         var caller = try caller(key: key, now: now)
         caller.scopes.formIntersection(token.scopes)

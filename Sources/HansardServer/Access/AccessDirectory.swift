@@ -4,7 +4,7 @@ import Hansard
 import Logging
 
 /// The node's snapshot of tenants, keys and tokens: admission reads it in memory, a task keeps it fresh. It does not expire,
-/// so that a day without Postgres does not stop admission.
+/// so that a day without Postgres does not stop admission, unless an operator has said how old it may be.
 final class AccessDirectory: Sendable {
     /// How often the store is asked whether anything changed, where nothing tells of changes.
     static let pollInterval = Duration.seconds(1)
@@ -23,19 +23,48 @@ final class AccessDirectory: Sendable {
     private let state = Locked(State())
     private let store: any TenantStore
     private let logger: Logger
+    private let stalenessMax: Duration?
+    private let now: @Sendable () -> ContinuousClock.Instant
     private let wishes = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
 
     /// A directory that has not been read yet.
-    init(store: any TenantStore, logger: Logger) {
+    ///
+    /// - Parameters:
+    ///   - stalenessMax: how old the snapshot may be for callers to be recognised by it; nil is any age.
+    ///   - now: the time.
+    init(
+        store: any TenantStore, logger: Logger, stalenessMax: Duration? = nil,
+        now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
+    ) {
         self.store = store
         self.logger = logger
+        self.stalenessMax = stalenessMax
+        self.now = now
     }
 
-    /// What is known; nil until the first read succeeded.
+    /// What is known, however old it is; nil until the first read succeeded.
     var snapshot: AccessSnapshot? { state.withLock(\.snapshot) }
 
     /// How old the knowledge is; nil until the first read succeeded.
-    var age: Duration? { state.withLock(\.refreshedAt).map { $0.duration(to: .now) } }
+    var age: Duration? { state.withLock(\.refreshedAt).map { $0.duration(to: now()) } }
+
+    /// Whether the knowledge is too old for callers to be recognised by it.
+    var isStale: Bool { stalenessMax.map { (age ?? .zero) > $0 } ?? false }
+
+    /// What callers are recognised by.
+    ///
+    /// - Throws: `.unavailable` until the first read succeeded, and while what is known is too old.
+    func trusted() throws(HansardError) -> AccessSnapshot {
+        guard let snapshot else {
+            throw HansardError(.unavailable, "the node has not read its keys yet", retryAfter: .seconds(1))
+        }
+        guard let stalenessMax, let age, age > stalenessMax else { return snapshot }
+        throw HansardError(
+            .unavailable,
+            "this node has not been able to read tenants and keys for \(age.components.seconds) s, and may trust what it "
+                + "knows for \(DurationText.format(stalenessMax)) (HANSARD_KEY_STALENESS_MAX)",
+            retryAfter: .seconds(5))
+    }
 
     /// Tells of each change from now on, after the snapshot has it, in order.
     func observe(_ observer: @escaping @Sendable (AccessUpdate) -> Void) {
@@ -73,9 +102,11 @@ final class AccessDirectory: Sendable {
     }
 
     private func read() async throws {
-        guard let known = state.withLock({ $0.snapshot?.sequence }) else { return try await readAll() }
+        // What is read is as old as the question.
+        let asked = now()
+        guard let known = state.withLock({ $0.snapshot?.sequence }) else { return try await readAll(asked) }
         if try await store.accessSequence() != known {
-            guard let changes = try await store.accessChanges(since: known) else { return try await readAll() }
+            guard let changes = try await store.accessChanges(since: known) else { return try await readAll(asked) }
             let observers = state.withLock { state in
                 // In place: a copy of a million keys would take a while.
                 state.snapshot?.apply(changes)
@@ -83,14 +114,14 @@ final class AccessDirectory: Sendable {
             }
             for observer in observers { observer(.some(changes)) }
         }
-        state.withLock { $0.refreshedAt = .now }
+        state.withLock { $0.refreshedAt = asked }
     }
 
-    private func readAll() async throws {
+    private func readAll(_ asked: ContinuousClock.Instant) async throws {
         let fresh = try await store.accessSnapshot()
         let observers = state.withLock { state in
             state.snapshot = fresh
-            state.refreshedAt = .now
+            state.refreshedAt = asked
             return state.observers
         }
         for observer in observers { observer(.all) }

@@ -1,6 +1,7 @@
 import Crypto
 import FoundationEssentials
 import Hansard
+import Web
 
 /// Recognises callers by what their request carries, in memory and in constant time where secrets are compared.
 struct Authenticator: Sendable {
@@ -33,42 +34,57 @@ struct Authenticator: Sendable {
             if let authorization {
                 let parts = authorization.split(separator: " ", omittingEmptySubsequences: true)
                 guard parts.count == 2, ["token", "bearer"].contains(parts[0].lowercased()) else {
-                    throw HansardError(.unauthenticated, "the Authorization header is not of a known form: \(howTo)")
+                    throw HansardError.unauthenticated(
+                        .malformed, "the Authorization header is not of a known form: \(howTo)")
                 }
                 secret = String(parts[1])
             } else if let subprotocols {
                 let items = subprotocols.split(separator: ",").map { $0.trimming(" ") }
                 guard items.count == 2, ["token", "bearer"].contains(items[0].lowercased()) else {
-                    throw HansardError(
-                        .unauthenticated, "Sec-WebSocket-Protocol is not 'token, <API key>' or 'bearer, <token>'")
+                    throw HansardError.unauthenticated(
+                        .malformed, "Sec-WebSocket-Protocol is not 'token, <API key>' or 'bearer, <token>'")
                 }
                 (secret, subprotocol) = (items[1], items[0])
             } else {
-                throw HansardError(.unauthenticated, "no credentials: \(howTo)")
+                throw HansardError.unauthenticated(.missing, "no credentials: \(howTo)")
             }
         }
     }
 
     /// Whose key or access token it is.
     ///
-    /// - Throws: `.unauthenticated`, `.forbidden`, or `.unavailable` while no snapshot has been read yet.
+    /// - Throws: `.unauthenticated`, `.forbidden`, or `.unavailable` while no snapshot has been read yet, or none in time.
     func caller(_ secret: String, now: Date) throws(HansardError) -> Caller {
-        guard let snapshot = directory.snapshot else {
-            throw HansardError(.unavailable, "the node has not read its keys yet", retryAfter: .seconds(1))
-        }
+        let snapshot = try directory.trusted()
         if secret.hasPrefix(AccessToken.prefix) {
             guard let token = AccessToken(secret, isAuthentic: isAuthentic) else {
-                throw HansardError(.unauthenticated, "the access token is malformed or not from this server")
+                throw HansardError.unauthenticated(
+                    .malformed, "the access token is malformed or not from this server")
             }
             return try snapshot.caller(token: token, now: now)
         }
         // The checksum refuses junk before any hashing.
         guard let kind = SecretFormat.kind(of: secret), kind != .adminToken else {
-            throw HansardError(.unauthenticated, "the API key is malformed; keys begin with hsk_live_ or hsk_test_")
+            throw HansardError.unauthenticated(
+                .malformed, "the API key is malformed; keys begin with hsk_live_ or hsk_test_")
         }
         let digest = Self.digest(of: secret)
         if snapshot.key(digest) == nil { directory.missed(now: .now) }
         return try snapshot.caller(digest: digest, now: now)
+    }
+
+    /// Who a request is counted against, by what it presents: whether it is accepted is another question.
+    func holder(of request: HTTPRequest) -> CredentialHolder? {
+        guard let snapshot = directory.snapshot, let header = request.headers["authorization"],
+            let secret = try? Credential(authorization: header, subprotocols: nil).secret
+        else { return nil }
+        if secret.hasPrefix(AccessToken.prefix) {
+            return AccessToken(secret, isAuthentic: isAuthentic).map { .key($0.key) }
+        }
+        guard let kind = SecretFormat.kind(of: secret) else { return nil }
+        let digest = Self.digest(of: secret)
+        if kind == .adminToken { return snapshot.adminTokens[digest].map { .token($0.id) } }
+        return snapshot.key(digest).map { .key($0.id) }
     }
 
     /// Makes a short-lived token for the caller's key, good for listening.
@@ -90,6 +106,24 @@ struct Authenticator: Sendable {
             let expected = HMACSHA256.authenticate(payload, key: secret).prefix(AccessToken.authenticationBytes)
             return constantTimeEquals(Array(expected), code)
         }
+    }
+}
+
+/// Who holds a credential, by its public name.
+enum CredentialHolder: Hashable, Sendable {
+    /// An operator's token.
+    case token(String)
+    /// A tenant's key, or an access token that stands for it.
+    case key(KeyID)
+}
+
+extension Caller {
+    /// Throws `.forbidden` unless the key is accepted from there.
+    func requireAddress(_ address: IPAddress) throws(HansardError) {
+        guard !key.allowedCIDRs.isEmpty,
+            !key.allowedCIDRs.contains(where: { AddressRange($0)?.contains(address) ?? false })
+        else { return }
+        throw HansardError(.forbidden, "this key is not accepted from \(address)")
     }
 }
 

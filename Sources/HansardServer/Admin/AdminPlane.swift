@@ -12,6 +12,8 @@ struct AdminServices: Sendable {
     let pool: ConnectionPool
     let connections: any ConnectionStore & GrantStore
     let transcripts: any TranscriptStore
+    /// Where the ends of the audit log's chains are kept.
+    let auditHeads: any AuditHeadStore
     /// The engines that this server has, by name.
     let engines: [String]
     /// MAC keys of cursors: the first signs, all are accepted.
@@ -103,21 +105,20 @@ struct AdminPlane: Sendable {
     private func token(_ match: Route.Match, now: Date) throws(HansardError) -> AdminToken {
         let credential: Authenticator.Credential
         guard let header = match.request.headers["authorization"] else {
-            throw HansardError(.unauthenticated, "no credentials: send 'Authorization: Bearer <admin token>'")
+            throw HansardError.unauthenticated(
+                .missing, "no credentials: send 'Authorization: Bearer <admin token>'")
         }
         credential = try Authenticator.Credential(authorization: header, subprotocols: nil)
-        guard let snapshot = services.access.snapshot else {
-            throw HansardError(.unavailable, "the node has not read its tokens yet", retryAfter: .seconds(1))
-        }
+        let snapshot = try services.access.trusted()
         // The checksum refuses junk before any hashing.
         guard SecretFormat.kind(of: credential.secret) == .adminToken else {
-            throw HansardError(.unauthenticated, "the admin token is malformed; tokens begin with hsa_")
+            throw HansardError.unauthenticated(.malformed, "the admin token is malformed; tokens begin with hsa_")
         }
         guard let token = snapshot.adminTokens[Authenticator.digest(of: credential.secret)] else {
-            throw HansardError(.unauthenticated, "the admin token is unknown or revoked")
+            throw HansardError.unauthenticated(.unknown, "the admin token is unknown or revoked")
         }
         if let expiry = token.expiresAt, expiry <= now {
-            throw HansardError(.unauthenticated, "the admin token has expired")
+            throw HansardError.unauthenticated(.expired, "the admin token has expired")
         }
         return token
     }

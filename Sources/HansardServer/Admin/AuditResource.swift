@@ -57,22 +57,41 @@ struct AuditResource: Sendable {
         }
     }
 
-    /// Walks one chain: the tenant's, or the installation's.
+    /// Heads that are named in an answer; they are all counted.
+    static let namedDifferences = 100
+
+    /// Walks one chain, the tenant's or the installation's, and compares it with the heads that were kept of it.
     private func verify(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: ["tenant_id"])
         let tenant = try call.tenantParameter()
         if tenant == nil, call.caller.tenants != nil {
             throw HansardError(.invalid, "a token that is limited to tenants names one of them", field: "tenant_id")
         }
-        let row = try await admin.read { connection in
-            try await connection.query("SELECT * FROM verify_audit(\(tenant?.rawValue))").only()
+        // Before the chain is read: it has grown beyond whatever was kept of it by then.
+        let heads = try await admin.auditHeads.heads(of: tenant)
+        let (entries, wrong, differing) = try await admin.read { connection in
+            let row = try await connection.query("SELECT * FROM verify_audit(\(tenant?.rawValue))").only()
+            return (
+                try row.value("entries", as: Int.self), try row.value("first_wrong", as: Int?.self),
+                try await connection.auditDifferences(from: heads)
+            )
         }
-        let (entries, wrong): (Int, Int?) = (try row.value("entries"), try row.value("first_wrong"))
         return .json { text in
             text.field("tenant_id", orNull: tenant?.description)
             text.field("entries", entries)
-            text.field("is_intact", wrong == nil)
+            text.field("is_intact", wrong == nil && differing.isEmpty)
             text.field("first_wrong", orNull: wrong)
+            text.field("heads_compared", heads.count)
+            text.field("heads_differing", differing.count)
+            text.array("differing_heads") { text in
+                for difference in differing.prefix(Self.namedDifferences) {
+                    text.object { text in
+                        text.field("place", difference.head.place)
+                        text.field("kept_hash", difference.head.hash.hexadecimal)
+                        text.field("hash", orNull: difference.present?.hexadecimal)
+                    }
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@ import FoundationEssentials
 import Hansard
 
 /// A JSON value as it was sent, before anybody has asked what it should be.
-enum JSONValue: Sendable, Equatable, Decodable {
+enum JSONValue: Sendable, Equatable {
     case null
     case bool(Bool)
     case integer(Int64)
@@ -11,25 +11,6 @@ enum JSONValue: Sendable, Equatable, Decodable {
     case string(String)
     case array([JSONValue])
     case object([String: JSONValue])
-
-    init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        if container.decodeNil() {
-            self = .null
-        } else if let value = try? container.decode(Bool.self) {
-            self = .bool(value)
-        } else if let value = try? container.decode(Int64.self) {
-            self = .integer(value)
-        } else if let value = try? container.decode(Double.self) {
-            self = .number(value)
-        } else if let value = try? container.decode(String.self) {
-            self = .string(value)
-        } else if let value = try? container.decode([JSONValue].self) {
-            self = .array(value)
-        } else {
-            self = .object(try container.decode([String: JSONValue].self))
-        }
-    }
 
     /// What it is, for people who sent something else than was expected.
     var kind: String {
@@ -81,6 +62,19 @@ struct JSONField: Sendable {
             }
         guard let number, range.contains(number) else { throw wrong(expected) }
         return number
+    }
+
+    /// A number of seconds within a range; what is less than one is left out.
+    func seconds(_ range: ClosedRange<Int>) throws(HansardError) -> Int {
+        let expected = "a number from \(range.lowerBound) to \(range.upperBound)"
+        let number: Double =
+            switch value {
+            case .integer(let value): Double(value)
+            case .number(let value): value
+            default: throw wrong("\(expected), not \(value.kind)")
+            }
+        guard Double(range.lowerBound)...Double(range.upperBound) ~= number else { throw wrong(expected) }
+        return Int(number)
     }
 
     /// One of a type's names.
@@ -158,15 +152,13 @@ struct ObjectReader {
 
     /// An empty body is an empty object.
     ///
-    /// - Throws: `.invalid` if the body is not a JSON object.
+    /// - Throws: `.invalid` if the body is not a JSON object, as `JSONReading` has it.
     init(_ body: [UInt8]) throws(HansardError) {
         guard !body.isEmpty else {
             self.init([:], pointer: "")
             return
         }
-        guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(body)) else {
-            throw HansardError(.invalid, "the body is not JSON (RFC 8259)", field: "")
-        }
+        let value = try JSONReading.value(body)
         guard case .object(let fields) = value else {
             throw HansardError(.invalid, "the body must be a JSON object, not \(value.kind)", field: "")
         }

@@ -172,7 +172,7 @@ struct KeysResource: Sendable {
                 try field.list(Self.rangeLimit) { element in
                     let text = try element.text(1...64)
                     guard AddressRange(text) != nil else {
-                        throw element.wrong("a range of addresses such as '10.0.0.0/8'")
+                        throw element.wrong("a range of addresses such as '10.0.0.0/8' or '2001:db8::/32'")
                     }
                     return text
                 }

@@ -44,6 +44,7 @@ public struct LocalAdministration: Sendable {
             try await access.refresh()
             let services = AdminServices(
                 access: access, pool: pool, connections: stores.connections, transcripts: stores.transcripts,
+                auditHeads: stores.transcripts,
                 engines: EngineRegistry.names(settings, hasAWS: aws != nil),
                 // Cursors need not outlive the command where there is no secret.
                 secrets: settings.secrets.isEmpty

@@ -9,6 +9,9 @@ import Web
 /// comes before what is wrong with the request, and both before what the node cannot do now.
 struct ListenAcceptor: WebSocketAcceptor {
     static let path = "/v1/listen"
+    /// Unlike the close reason, it has room to say what would help.
+    static let minutesExhausted =
+        "\(Ending.minutesExhausted.reason): do not retry before the next month, or before the limit is raised"
     let services: ListenServices
 
     func admit(_ request: HTTPRequest, on loop: EventLoop) -> HandshakeDecision {
@@ -17,8 +20,9 @@ struct ListenAcceptor: WebSocketAcceptor {
         do {
             return try accept(request, id: id, on: loop, now: now)
         } catch {
-            let refusal = HandshakeRefusal(error, request: id)
+            let refusal = HandshakeRefusal(error, request: id, now: now)
             services.metrics.refused(refusal.status)
+            services.metrics.refusedCredential(error.credential)
             services.logger.debug(
                 "handshake refused",
                 metadata: [
@@ -45,9 +49,9 @@ struct ListenAcceptor: WebSocketAcceptor {
         try caller.tenant.requireLanguage(options.language)
         options.tags += caller.key.tags.filter { !options.tags.contains($0) }
         let decoder = try Self.decoder(for: options.source)
-        try checkRoom(for: caller)
+        try checkRoom(for: caller, now: now)
         if services.minutes.isExhausted(for: caller), caller.tenant.quotas.policy == .hard {
-            throw HansardError(.exhausted, Ending.minutesExhausted.reason)
+            throw HansardError(.exhausted, Self.minutesExhausted)
         }
         let reservation = try engine.reserve(for: options)
         let connection = ListenConnection(
@@ -57,7 +61,7 @@ struct ListenAcceptor: WebSocketAcceptor {
     }
 
     /// What this node, at this moment, cannot do for anyone, and limits that it has just seen reached.
-    private func checkRoom(for caller: Caller) throws(HansardError) {
+    private func checkRoom(for caller: Caller, now: Date) throws(HansardError) {
         if services.sessions.isDraining {
             throw HansardError(.unavailable, "this node is restarting", retryAfter: .seconds(1))
         }
@@ -69,7 +73,10 @@ struct ListenAcceptor: WebSocketAcceptor {
             throw HansardError(.unavailable, "this node's spool \(state)", retryAfter: .seconds(30))
         }
         if let limit = services.limits.recent(tenant: caller.tenant.id, key: caller.key.id, now: .now) {
-            throw HansardError(.limited, limit.reason, retryAfter: .seconds(1))
+            var error = HansardError(
+                .limited, limit.reason, retryAfter: .seconds(RateLimit(limit, now: now).reset ?? 1))
+            error.limit = limit
+            throw error
         }
     }
 
@@ -104,7 +111,8 @@ struct HandshakeRefusal {
     let status: Int
     let response: HTTPResponse
 
-    init(_ error: HansardError, request: SessionID) {
+    /// - Parameter now: tells how long a minute that is counted still lasts.
+    init(_ error: HansardError, request: SessionID, now: Date) {
         let (status, code) = Self.status(error.code)
         let message = error.code == .internal ? "internal error" : error.message
         var text = JSONText()
@@ -118,6 +126,7 @@ struct HandshakeRefusal {
             "dg-request-id": request.description,
         ]
         if status == 429 || status == 503 { headers.add("Retry-After", error.retryAfterSeconds) }
+        if let limit = error.limit { headers.add([RateLimit(limit, now: now)]) }
         if status == 401 { headers.add("WWW-Authenticate", "Token") }
         self.status = status
         response = HTTPResponse(status: status, headers: headers, body: text.bytes)
@@ -145,16 +154,6 @@ struct HandshakeRefusal {
     }
 }
 
-extension Caller {
-    /// Throws `.forbidden` unless the key is accepted from there.
-    fileprivate func requireAddress(_ address: IPAddress) throws(HansardError) {
-        guard !key.allowedCIDRs.isEmpty,
-            !key.allowedCIDRs.contains(where: { AddressRange($0)?.contains(address) ?? false })
-        else { return }
-        throw HansardError(.forbidden, "this key is not accepted from \(address)")
-    }
-}
-
 extension Tenant {
     /// Throws `.forbidden` unless the tenant's sessions may be in that language: a tag allows its dialects too.
     fileprivate func requireLanguage(_ language: String) throws(HansardError) {
@@ -166,5 +165,20 @@ extension Tenant {
         throw HansardError(
             .forbidden, "language '\(language)' is not allowed for this tenant: " + allowed.joined(separator: ", "),
             field: "language")
+    }
+}
+
+extension RateLimit {
+    /// A limit of sessions that is reached. New sessions are counted in UTC minutes.
+    init(_ limit: LimitReached, now: Date) {
+        switch limit.kind {
+        case .concurrentSessions:
+            self.init(policy: "concurrency", quota: limit.limit, unit: "concurrent-requests", remaining: 0)
+        case .newSessionsPerMinute:
+            let second = Int(now.timeIntervalSince1970.rounded(.down))
+            self.init(
+                policy: "new-sessions", quota: limit.limit, window: 60, remaining: 0,
+                reset: 60 - (second % 60 + 60) % 60)
+        }
     }
 }

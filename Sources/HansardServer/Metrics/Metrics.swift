@@ -62,6 +62,10 @@ final class Metrics: Sendable {
     let sessionsTerminated = Counter()
     /// Handshakes refused, by the status that said so.
     let handshakesRefused = [400, 401, 402, 403, 404, 409, 429, 500, 503].map { (status: $0, count: Counter()) }
+    /// Credentials not accepted, at handshakes and REST calls alike, by what was the matter with them.
+    let credentialsRefused = CredentialFault.allCases.map { (fault: $0, count: Counter()) }
+    /// REST calls refused by a limit of requests, by whose.
+    let requestsLimited = RequestLimits.Policy.allCases.map { (policy: $0, count: Counter()) }
     /// Sessions that went live without a slot.
     let sessionsUnclaimed = Counter()
     /// Claims refused after the 101.
@@ -98,6 +102,12 @@ final class Metrics: Sendable {
     let leasesLost = Counter()
     /// Items of the connection store that could not be read.
     let unreadableItems = Counter()
+    /// Rows that this node took out of Postgres because nobody needs them any more.
+    let rowsPruned = RowPruning.tables.map { (table: $0, count: Counter()) }
+    /// Heads of the audit log's chains that this node kept outside the database.
+    let auditHeadsKept = Counter()
+    /// Looks at a chain of the audit log that found it not to be what it was when a head was kept.
+    let auditDifferences = Counter()
     /// REST requests answered.
     let requests = Counter()
 
@@ -117,6 +127,15 @@ final class Metrics: Sendable {
     /// Counts a refused handshake.
     func refused(_ status: Int) { handshakesRefused.first { $0.status == status }?.count.add() }
 
+    /// Counts a credential that was not accepted, if that was the matter.
+    func refusedCredential(_ fault: CredentialFault?) { credentialsRefused.first { $0.fault == fault }?.count.add() }
+
+    /// Counts a REST call that a limit of requests refused.
+    func limited(_ policy: RequestLimits.Policy) { requestsLimited.first { $0.policy == policy }?.count.add() }
+
+    /// Counts rows that were pruned.
+    func pruned(_ rows: Int, of table: String) { rowsPruned.first { $0.table == table }?.count.add(rows) }
+
     /// A value read at the moment of the scrape.
     struct Gauge: Sendable {
         var name: String
@@ -134,62 +153,101 @@ final class Metrics: Sendable {
 
     /// The whole page.
     func page(_ gauges: [Gauge]) -> String {
-        var lines: [String] = []
-        func family(_ name: String, _ kind: String, _ help: String, _ samples: [String]) {
-            lines += ["# HELP \(name) \(help)", "# TYPE \(name) \(kind)"] + samples
-        }
-        func counter(_ name: String, _ help: String, _ counter: Counter) {
-            family(name, "counter", help, ["\(name) \(counter.value)"])
-        }
-        counter("hansard_sessions_started_total", "Sessions that went live.", sessionsStarted)
-        let ends = [
-            ("completed", sessionsCompleted), ("interrupted", sessionsInterrupted), ("failed", sessionsFailed),
-            ("terminated", sessionsTerminated),
-        ]
-        family(
-            "hansard_sessions_ended_total", "counter", "Sessions by their end state.",
-            ends.map { "hansard_sessions_ended_total{state=\"\($0.0)\"} \($0.1.value)" })
-        family(
-            "hansard_handshakes_refused_total", "counter", "Handshakes refused, by HTTP status.",
-            handshakesRefused.map { "hansard_handshakes_refused_total{status=\"\($0.status)\"} \($0.count.value)" })
-        counter("hansard_sessions_unclaimed_total", "Sessions that went live without a slot.", sessionsUnclaimed)
-        counter("hansard_claims_refused_total", "Sessions refused by a limit after the 101.", claimsRefused)
-        family(
-            "hansard_audio_seconds_total", "counter", "Audio admitted.",
-            ["hansard_audio_seconds_total \(Double(audioMilliseconds.value) / 1_000)"])
-        counter(
-            "hansard_engine_fallbacks_total", "Sessions that went on with their second engine.", engineFallbacks)
-        counter("hansard_audio_messages_total", "Binary messages admitted.", audioMessages)
-        family(
-            "hansard_results_total", "counter", "Results sent to clients.",
-            [
-                "hansard_results_total{kind=\"interim\"} \(interimResults.value)",
-                "hansard_results_total{kind=\"final\"} \(finalResults.value)",
-            ])
-        counter(
-            "hansard_interim_results_skipped_total", "Interim results left out for slow readers.", interimResultsSkipped
-        )
-        counter("hansard_unknown_messages_total", "Client text messages that are not of the protocol.", unknownMessages)
-        counter("hansard_transcripts_waited_total", "Transcripts that had to wait on disk.", transcriptsWaiting)
-        counter("hansard_leases_reaped_total", "Leases of dead nodes freed by this node.", leasesReaped)
-        counter("hansard_audit_repairs_total", "Slots and counters that the audit put right.", auditRepairs)
-        counter("hansard_leases_lost_total", "Sessions that were found to hold no slot.", leasesLost)
-        counter(
-            "hansard_unreadable_items_total", "Items of the connection store that could not be read.", unreadableItems)
-        counter("hansard_http_requests_total", "REST requests answered.", requests)
+        var page = Exposition()
+        addTraffic(to: &page)
+        addUpkeep(to: &page)
         let histograms = [
             ("hansard_first_result_seconds", "From a session's first audio to its first result.", firstResultLatency),
             ("hansard_close_seconds", "From CloseStream to everything final having been sent.", closeLatency),
             ("hansard_claim_seconds", "From the 101 to the claim's answer.", claimLatency),
             ("hansard_spool_seconds", "From a final to its being in the spool.", spoolLatency),
         ]
-        for (name, help, histogram) in histograms { family(name, "histogram", help, histogram.lines(name)) }
+        for (name, help, histogram) in histograms { page.family(name, "histogram", help, histogram.lines(name)) }
         // Samples of one name belong together, under one description.
         var names: Set<String> = []
         for gauge in gauges where names.insert(gauge.name).inserted {
             let samples = gauges.filter { $0.name == gauge.name }.map(\.sample)
-            family(gauge.name, gauge.isCounter ? "counter" : "gauge", gauge.help, samples)
+            page.family(gauge.name, gauge.isCounter ? "counter" : "gauge", gauge.help, samples)
         }
-        return lines.joined(separator: "\n") + "\n"
+        return page.lines.joined(separator: "\n") + "\n"
+    }
+
+    /// What clients did and were sent.
+    private func addTraffic(to page: inout Exposition) {
+        page.counter("hansard_sessions_started_total", "Sessions that went live.", sessionsStarted)
+        let ends = [
+            ("completed", sessionsCompleted), ("interrupted", sessionsInterrupted), ("failed", sessionsFailed),
+            ("terminated", sessionsTerminated),
+        ]
+        page.family(
+            "hansard_sessions_ended_total", "counter", "Sessions by their end state.",
+            ends.map { "hansard_sessions_ended_total{state=\"\($0.0)\"} \($0.1.value)" })
+        page.counters(
+            "hansard_handshakes_refused_total", "Handshakes refused, by HTTP status.", by: "status",
+            handshakesRefused.map { ("\($0.status)", $0.count) })
+        page.counters(
+            "hansard_credentials_refused_total", "Credentials not accepted, by what was the matter.", by: "kind",
+            credentialsRefused.map { ($0.fault.rawValue, $0.count) })
+        page.counters(
+            "hansard_requests_limited_total", "REST calls refused by a limit of requests, by whose.", by: "policy",
+            requestsLimited.map { ($0.policy.rawValue, $0.count) })
+        page.counter("hansard_sessions_unclaimed_total", "Sessions that went live without a slot.", sessionsUnclaimed)
+        page.counter("hansard_claims_refused_total", "Sessions refused by a limit after the 101.", claimsRefused)
+        page.family(
+            "hansard_audio_seconds_total", "counter", "Audio admitted.",
+            ["hansard_audio_seconds_total \(Double(audioMilliseconds.value) / 1_000)"])
+        page.counter(
+            "hansard_engine_fallbacks_total", "Sessions that went on with their second engine.", engineFallbacks)
+        page.counter("hansard_audio_messages_total", "Binary messages admitted.", audioMessages)
+        page.family(
+            "hansard_results_total", "counter", "Results sent to clients.",
+            [
+                "hansard_results_total{kind=\"interim\"} \(interimResults.value)",
+                "hansard_results_total{kind=\"final\"} \(finalResults.value)",
+            ])
+        page.counter(
+            "hansard_interim_results_skipped_total", "Interim results left out for slow readers.", interimResultsSkipped
+        )
+        page.counter(
+            "hansard_unknown_messages_total", "Client text messages that are not of the protocol.", unknownMessages)
+    }
+
+    /// What the node did for its stores.
+    private func addUpkeep(to page: inout Exposition) {
+        page.counter("hansard_transcripts_waited_total", "Transcripts that had to wait on disk.", transcriptsWaiting)
+        page.counter("hansard_leases_reaped_total", "Leases of dead nodes freed by this node.", leasesReaped)
+        page.counter("hansard_audit_repairs_total", "Slots and counters that the audit put right.", auditRepairs)
+        page.counter("hansard_leases_lost_total", "Sessions that were found to hold no slot.", leasesLost)
+        page.counter(
+            "hansard_unreadable_items_total", "Items of the connection store that could not be read.", unreadableItems)
+        page.counter(
+            "hansard_audit_heads_kept_total", "Heads of audit chains kept outside the database.", auditHeadsKept)
+        page.counter(
+            "hansard_audit_differences_total", "Audit chains found to differ from a head that was kept.",
+            auditDifferences)
+        page.counters(
+            "hansard_rows_pruned_total", "Old rows that this node took out of Postgres, by table.", by: "table",
+            rowsPruned.map { ($0.table, $0.count) })
+        page.counter("hansard_http_requests_total", "REST requests answered.", requests)
+    }
+}
+
+/// A page of metrics as it grows.
+private struct Exposition {
+    private(set) var lines: [String] = []
+
+    mutating func family(_ name: String, _ kind: String, _ help: String, _ samples: [String]) {
+        lines += ["# HELP \(name) \(help)", "# TYPE \(name) \(kind)"] + samples
+    }
+
+    mutating func counter(_ name: String, _ help: String, _ counter: Metrics.Counter) {
+        family(name, "counter", help, ["\(name) \(counter.value)"])
+    }
+
+    /// Counters of one name that a label tells apart.
+    mutating func counters(
+        _ name: String, _ help: String, by label: String, _ counters: [(String, Metrics.Counter)]
+    ) {
+        family(name, "counter", help, counters.map { "\(name){\(label)=\"\($0.0)\"} \($0.1.value)" })
     }
 }

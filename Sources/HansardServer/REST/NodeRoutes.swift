@@ -18,9 +18,10 @@ struct NodeRoutes: Sendable {
     /// The OpenAPI document.
     let document: [UInt8]
 
+    /// They ask as often as they need: none of these costs the database anything.
     var routes: [Route] {
         let page = KeptResponse()
-        return [
+        let routes = [
             Route("GET", "/healthz") { _ in .json { $0.field("status", "ok") } },
             Route("GET", "/readyz", ready),
             Route("GET", "/metrics") { [metrics, gauges] _ in
@@ -34,6 +35,11 @@ struct NodeRoutes: Sendable {
             },
             Route("GET", "/docs") { [document] _ in try page.get { try DocumentPage.response(document) } },
         ]
+        return routes.map { route in
+            var route = route
+            route.isLimited = false
+            return route
+        }
     }
 
     private func ready(_ match: Route.Match) async throws -> HTTPResponse {

@@ -19,6 +19,8 @@ struct Route: Sendable {
 
     let method: String
     let path: String
+    /// Whether requests are counted against the limits of REST calls.
+    var isLimited = true
     let respond: @Sendable (Match) async throws -> HTTPResponse
     private let pattern: [Substring]
 
@@ -53,18 +55,32 @@ struct Router: HTTPResponder {
     let metrics: Metrics
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
+    /// nil limits nothing.
+    var limits: RequestLimits?
 
     @concurrent func respond(to request: HTTPRequest) async -> HTTPResponse {
         let id = SessionID(startedAt: .now, random: randomBytes(10))
         metrics.requests.add()
+        // Whatever is not there is counted too.
+        let isLimited = !routes.contains { !$0.isLimited && $0.path == request.path }
+        let count = isLimited ? limits?.count(request) : nil
         var response: HTTPResponse
         do {
+            try requireRoom(count)
             response = try await route(request, id: id)
         } catch {
             response = problem(error, request: request, id: id)
         }
         response.headers.add("x-request-id", id.description)
+        if let count { response.headers.add(count.limits) }
         return response
+    }
+
+    private func requireRoom(_ count: RequestLimits.Count?) throws(HansardError) {
+        guard let refusal = count?.refusal else { return }
+        metrics.limited(refusal.policy)
+        let quota = count?.limits.last?.quota ?? 0
+        throw HansardError(.limited, refusal.policy.reason(quota: quota), retryAfter: refusal.retryAfter)
     }
 
     private func route(_ request: HTTPRequest, id: SessionID) async throws -> HTTPResponse {
@@ -89,6 +105,7 @@ struct Router: HTTPResponder {
 
     private func problem(_ error: any Error, request: HTTPRequest, id: SessionID) -> HTTPResponse {
         let known = error as? HansardError ?? HansardError(.internal, String(describing: error))
+        metrics.refusedCredential(known.credential)
         if known.code == .internal {
             logger.error(
                 "a request failed",
@@ -165,10 +182,7 @@ struct Problem {
 
 extension HansardError {
     /// The value of a `Retry-After` header (RFC 9110 section 10.2.3): whole seconds, at least one, never too early.
-    var retryAfterSeconds: String {
-        let (seconds, rest) = (retryAfter ?? .seconds(1)).components
-        return String(max(1, rest > 0 ? seconds + 1 : seconds))
-    }
+    var retryAfterSeconds: String { String(max(1, (retryAfter ?? .seconds(1)).wholeSeconds)) }
 }
 
 extension HTTPResponse {

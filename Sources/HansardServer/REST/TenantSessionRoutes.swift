@@ -110,8 +110,12 @@ extension Route.Match {
 
 extension Authenticator {
     /// Whose key or access token a request presents.
+    ///
+    /// - Throws: what `caller(_:now:)` throws, and `.forbidden` if the key is not accepted from there.
     func caller(of match: Route.Match) throws(HansardError) -> Caller {
         let credential = try Credential(authorization: match.request.headers["authorization"], subprotocols: nil)
-        return try caller(credential.secret, now: .now)
+        let caller = try caller(credential.secret, now: .now)
+        try caller.requireAddress(match.request.peer.address)
+        return caller
     }
 }

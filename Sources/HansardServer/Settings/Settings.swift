@@ -26,6 +26,13 @@ public struct Settings: Sendable {
     public var handshakesPerAddress: Double? = 50
     /// New connections at once from one address, before the rate counts.
     public var handshakeBurst = 50
+    /// REST calls that this node answers to one address, per minute; nil is no limit. An office behind one address needs more
+    /// than a key.
+    public var requestsPerAddress: Int? = 24_000
+    /// REST calls that this node answers to one admin token, per minute; nil is no limit.
+    public var requestsPerToken: Int? = 12_000
+    /// REST calls that this node answers to one API key, per minute; nil is no limit.
+    public var requestsPerKey: Int? = 12_000
     /// Connections of all kinds at once.
     public var maxConnections = 20_000
     /// How long a session may stay without audio or text.
@@ -47,6 +54,8 @@ public struct Settings: Sendable {
     public var databaseURL: DatabaseURL?
     /// Where `hansard migrate` logs in as the owner of the tables; nil is `databaseURL`.
     public var databaseOwnerURL: DatabaseURL?
+    /// How old what is known of tenants and keys may be for callers to be recognised by it; nil is any age.
+    public var keyStalenessMax: Duration?
     /// Connections to Postgres at most.
     public var databasePool = 8
     /// The folder of the SQL files.

@@ -41,6 +41,24 @@ extension Setting {
             "new connections from one address at once, before the rate above counts"
         ),
         Setting(
+            "HANSARD_REQUESTS_PER_ADDRESS",
+            \.requestsPerAddress,
+            .orNone(.integer(1...1_000_000, of: "per minute")),
+            "REST calls that this node answers to one address (IPv6: one /64), so many of them at once"
+        ),
+        Setting(
+            "HANSARD_REQUESTS_PER_TOKEN",
+            \.requestsPerToken,
+            .orNone(.integer(1...1_000_000, of: "per minute")),
+            "REST calls that this node answers to one admin token, so many of them at once"
+        ),
+        Setting(
+            "HANSARD_REQUESTS_PER_KEY",
+            \.requestsPerKey,
+            .orNone(.integer(1...1_000_000, of: "per minute")),
+            "REST calls that this node answers to one API key, so many of them at once"
+        ),
+        Setting(
             "HANSARD_MAX_CONNECTIONS",
             \.maxConnections,
             .integer(1...1_000_000, of: "connections"),
@@ -117,6 +135,12 @@ extension Setting {
             \.databasePool,
             .integer(2...200, of: "connections"),
             "connections to Postgres at most"
+        ),
+        Setting(
+            "HANSARD_KEY_STALENESS_MAX",
+            \.keyStalenessMax,
+            .orNone(.duration(.seconds(5) ... .seconds(30 * 86_400))),
+            "how long callers are recognised by what was last read of tenants and keys; then they get 503"
         ),
         Setting(
             "HANSARD_MIGRATIONS",

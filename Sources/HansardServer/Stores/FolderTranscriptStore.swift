@@ -1,3 +1,4 @@
+import Crypto
 import EventLoops
 import Foundation
 import Hansard
@@ -137,6 +138,33 @@ final class FolderTranscriptStore: TranscriptStore {
             if isThere ? status.st_mode & S_IFMT != S_IFDIR : errno == ENOENT { return [] }
             throw error
         }
+    }
+}
+
+extension FolderTranscriptStore: AuditHeadStore {
+    func keep(_ head: AuditHead, at date: Date) async throws {
+        let file = folder.appending(path: AuditHead.folder(of: head.tenant) + head.name)
+        try await onThread { try Self.write(Data(AuditHeadDocument.encode(head, at: date)), to: file) }
+    }
+
+    func heads(of tenant: TenantID?) async throws -> [AuditHead] {
+        let root = folder.appending(path: AuditHead.folder(of: tenant))
+        let names = try await onThread { try Self.newestFirst(root) }
+        return names.reversed().compactMap { AuditHead(tenant: tenant, name: $0) }
+    }
+}
+
+/// The stored form of a chain's head, for people: its name has all that is compared.
+enum AuditHeadDocument {
+    static func encode(_ head: AuditHead, at date: Date) -> [UInt8] {
+        var text = JSONText()
+        text.object { text in
+            text.field("tenant_id", orNull: head.tenant?.description)
+            text.field("place", head.place)
+            text.field("hash", head.hash.hexadecimal)
+            text.field("written_at", Timestamp.format(date))
+        }
+        return text.bytes
     }
 }
 

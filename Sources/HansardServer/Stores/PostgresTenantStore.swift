@@ -103,9 +103,12 @@ extension PostgresTenantStore {
                     SELECT sequence, subject, subject_id
                     FROM access_events_since(\(sequence), \(Self.changeLimit + 1))
                     """)
-                // Numbers follow each other: a gap is what has been cleared away.
+                // Numbers follow each other: a gap is what has been cleared away, and so is everything where nothing is
+                // left after the number of the last change.
+                let last: Int64 = try await connection.query("SELECT last_access_change() AS value").only()
+                    .value("value")
                 guard events.count <= Self.changeLimit,
-                    try events.first.map({ try $0.value("sequence") == sequence + 1 }) ?? true
+                    try events.first.map({ try $0.value("sequence") == sequence + 1 }) ?? (last <= sequence)
                 else { return nil }
                 var changed: [String: [String]] = [:]
                 for event in events {

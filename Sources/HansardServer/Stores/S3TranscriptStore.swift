@@ -123,3 +123,33 @@ struct S3TranscriptStore: TranscriptStore {
         location.key(Self.objectName(session, tenant: tenant))
     }
 }
+
+extension S3TranscriptStore: AuditHeadStore {
+    /// Lists of one chain's heads at most: a hundred thousand heads.
+    static let headLists = 100
+
+    @concurrent func keep(_ head: AuditHead, at date: Date) async throws {
+        let key = location.key(AuditHead.folder(of: head.tenant) + head.name)
+        try await HansardError.mapping(subject) {
+            try await s3.putObject(
+                key, body: AuditHeadDocument.encode(head, at: date), contentType: TranscriptFormat.json.contentType)
+        }
+    }
+
+    @concurrent func heads(of tenant: TenantID?) async throws -> [AuditHead] {
+        let root = location.key(AuditHead.folder(of: tenant))
+        var heads: [AuditHead] = []
+        var continuation: String?
+        for _ in 0..<Self.headLists {
+            let page = try await HansardError.mapping(subject) {
+                try await s3.listObjects(prefix: root, continuation: continuation)
+            }
+            heads += page.objects.filter { $0.key.hasPrefix(root) }.compactMap {
+                AuditHead(tenant: tenant, name: String($0.key.dropFirst(root.count)))
+            }
+            continuation = page.continuation
+            if continuation == nil { return heads }
+        }
+        throw HansardError(.unavailable, "\(subject.name) holds too many objects under '\(root)': move some elsewhere")
+    }
+}

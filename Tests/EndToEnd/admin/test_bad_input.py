@@ -1,5 +1,6 @@
 """What openapi.yaml cannot say of a request: bytes that are no JSON, characters that nothing can store, headers, sizes."""
 
+import json
 import socket
 import threading
 import uuid
@@ -42,6 +43,12 @@ def raw(owner: Operator, method: str, target: str, body: bytes = b"", *headers: 
         b'{"name":"x","retention_days":1.5}', b'{"name":"x","retention_days":"7"}', b'{"name":"x","retention_days":true}',
         b'{"name":null}', b'{"name":""}', b'{"name":["x"]}', b'{"name":"x","other":1}', b'{"name":"x","":1}',
         b'{"name":"x","metadata":{"a\\u0000":"b"}}', b'{"name":"x","metadata":{"a":1}}', b'{"name":"x","metadata":[]}',
+        b'{"name":"x",}', b'{"name":"x","allowed_languages":["en",]}', b'{"name":"x"/* c */}', b'{"name":"x"}// c',
+        b'{"name":"x","retention_days":NaN}', b'{"name":"x","retention_days":Infinity}', b'{"name":"x","retention_days":+1}',
+        b'{"name":"x","retention_days":01}', b'{"name":"x","retention_days":1.}', b'{"name":"x","retention_days":0x1}',
+        b'{"name":"x","name":"y"}', b'{"name":"x","metadata":{"a":"1","\\u0061":"2"}}', b'{name:"x"}', b'{"name":"\\x41"}',
+        b'{"name":"\\udc00\\ud800"}', b'{"name":"\\ud83d"}', b'\xef\xbb\xbf{"name":"x"}', b'{"name":"x"}{}', b'{"name":"x"}\0',
+        b'{"name":"\xed\xa0\x80"}', b'{"name":"\xc0\xaf"}', b'{"name":"x","other":' + b"[" * 32 + b"]" * 32 + b"}",
         b"[" * 100_000, b'{"name":' * 10_000, b'{"name":"' + b"x" * 201 + b'"}',
     ],
     ids=lambda body: repr(body[:40]),
@@ -62,6 +69,21 @@ def test_a_place_in_the_body_is_named(owner):
         answer = owner.call("POST", TENANTS, body)
         assert answer.status_code == 400
         assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
+    "body, pointer",
+    [
+        (b'{"name":"x","allowed_languages":["en",]}', "/allowed_languages/1"), (b'{"name":"x","name":"y"}', "/name"),
+        (b'{"name":"x","metadata":{"a/b":"1","a/b":"2"}}', "/metadata/a~1b"), (b'{"name":"\\ud83d"}', "/name"),
+        (b'{"name":"x","retention_days":NaN}', "/retention_days"), (b'{"name":"x",}', ""),
+        (b'{"name":"x","metadata":{"a":' + b"[" * 40 + b"]" * 40 + b"}}", "/metadata/a" + "/0" * 30),
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+def test_what_is_no_json_is_named_with_its_place(owner, body, pointer):
+    status, text = raw(owner, "POST", TENANTS, body, f"Content-Type: {JSON}")
+    assert status == 400 and json.loads(text)["errors"][0]["pointer"] == pointer, text
 
 
 @pytest.mark.parametrize("size, status", [(1 << 20, 400), ((1 << 20) + 1, 413)])

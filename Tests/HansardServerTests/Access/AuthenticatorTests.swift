@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Logging
@@ -78,6 +79,42 @@ import Testing
         }
     }
 
+    /// What metrics count by.
+    @Test func eachRefusalSaysWhatIsTheMatter() async throws {
+        let faults: [(String, CredentialFault)] = [
+            (Sample.secret(99), .unknown), (Sample.secret(2), .disabled), (Sample.secret(3), .expired),
+            ("hsk_live_x", .malformed), ("hst_AAAA", .malformed), (Sample.secret(1, .adminToken), .malformed),
+        ]
+        for (secret, fault) in faults { #expect(refusal(secret)?.credential == fault, "\(fault)") }
+        #expect(refusal(Sample.secret(5))?.credential == nil, "the key is good, its tenant is suspended")
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 30, now: Self.now)
+        #expect(refusal(token, now: Self.now + 30)?.credential == .expired)
+        var (digest, revoked) = Sample.apiKey(1, isEnabled: false)
+        revoked.revokedAt = moment(0)
+        store.set(
+            tenants: [Tenant(id: Sample.tenant, name: "one", createdAt: moment(0))], keys: [(digest, revoked)])
+        try await directory.refresh()
+        #expect(refusal(Sample.secret(1))?.credential == .revoked)
+        #expect(throws: HansardError.unauthenticated(.missing, "no credentials: send 'Authorization: Token <API key>'"))
+        {
+            try Authenticator.Credential(authorization: nil, subprotocols: nil)
+        }
+    }
+
+    /// Requests are counted against whoever holds the credential, whether it is accepted or not.
+    @Test func aRequestIsItsHolders() throws {
+        func holder(_ secret: String?) -> CredentialHolder? {
+            authenticator.holder(of: REST.request("GET", "/v1/transcripts", key: secret))
+        }
+        #expect(holder(Sample.secret(1)) == .key(Sample.apiKey(1).1.id))
+        #expect(holder(Sample.secret(2)) == .key(Sample.apiKey(2).1.id))
+        let token = try authenticator.grant(to: try caller(Sample.secret(1)), seconds: 30, now: Self.now)
+        #expect(holder(token) == .key(Sample.apiKey(1).1.id))
+        for junk in [nil, "", "junk", Sample.secret(99), "hst_AAAA", Sample.secret(1, .adminToken)] {
+            #expect(holder(junk) == nil)
+        }
+    }
+
     @Test func anAdminTokenIsNoKey() {
         let error = refusal(Sample.secret(1, .adminToken))
         #expect(error?.code == .unauthenticated)
@@ -98,6 +135,46 @@ import Testing
         }
         #expect(error?.code == .unavailable)
         #expect(error?.retryAfter != nil)
+    }
+
+    /// At the limit it still counts; beyond it nobody is recognised, until the store answers again.
+    @Test func knowledgeMayBecomeTooOld() async throws {
+        let time = Locked(ContinuousClock.now)
+        let directory = AccessDirectory(
+            store: store, logger: LogRecorder().logger, stalenessMax: .seconds(300), now: { time.withLock { $0 } })
+        let authenticator = Authenticator(directory: directory, secrets: Self.secrets)
+        try await directory.refresh()
+        let token = try authenticator.grant(
+            to: try authenticator.caller(Sample.secret(1), now: Self.now), seconds: 3_600, now: Self.now)
+        time.withLock { $0 += .seconds(300) }
+        #expect(!directory.isStale)
+        _ = try authenticator.caller(Sample.secret(1), now: Self.now)
+        time.withLock { $0 += .milliseconds(12_001) }
+        #expect(directory.isStale)
+        #expect(directory.age == .milliseconds(312_001))
+        for secret in [Sample.secret(1), Sample.secret(99), token, "junk"] {
+            let error = #expect(throws: HansardError.self) { try authenticator.caller(secret, now: Self.now) }
+            #expect(error?.code == .unavailable)
+            #expect(error?.message.contains("for 312 s") == true && error?.message.contains("for 5m") == true)
+            #expect(error?.retryAfter != nil)
+        }
+        store.faults.set(.away, for: ["accessSequence"])
+        await #expect(throws: (any Error).self) { try await directory.refresh() }
+        #expect(directory.isStale)
+        store.faults.clear()
+        try await directory.refresh()
+        #expect(!directory.isStale)
+        _ = try authenticator.caller(Sample.secret(1), now: Self.now)
+    }
+
+    /// Without a limit a day, or a year, without the store does not matter.
+    @Test func withoutALimitKnowledgeDoesNotAge() async throws {
+        let time = Locked(ContinuousClock.now)
+        let directory = AccessDirectory(store: store, logger: LogRecorder().logger, now: { time.withLock { $0 } })
+        try await directory.refresh()
+        time.withLock { $0 += .seconds(366 * 86_400) }
+        #expect(!directory.isStale)
+        _ = try Authenticator(directory: directory, secrets: Self.secrets).caller(Sample.secret(1), now: Self.now)
     }
 
     // MARK: Access tokens

@@ -35,7 +35,8 @@ import Web
             try await access.refresh()
             let services = AdminServices(
                 access: access, pool: stores.pool, connections: PostgresConnectionStore(pool: stores.pool),
-                transcripts: transcripts, engines: [], secrets: [[1]], logger: LogRecorder().logger,
+                transcripts: transcripts, auditHeads: transcripts, engines: [], secrets: [[1]],
+                logger: LogRecorder().logger,
                 randomBytes: { count in (0..<count).map { _ in .random(in: 0...255) } })
             router = Router(
                 routes: AdminPlane(services: services, identity: .command("tester")).routes, metrics: Metrics(),

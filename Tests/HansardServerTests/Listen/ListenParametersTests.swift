@@ -275,7 +275,7 @@ import Web
             #expect(error.code == .invalid)
             #expect(error.field.map(names.contains) == true, "\(query)")
             #expect(error.message.count < 400)
-            let refused = HandshakeRefusal(error, request: Sample.session(1))
+            let refused = HandshakeRefusal(error, request: Sample.session(1), now: moment(0))
             #expect(refused.status == 400)
             let header = refused.response.headers["dg-error"] ?? ""
             #expect(header.utf8.allSatisfy { 0x20...0x7E ~= $0 })

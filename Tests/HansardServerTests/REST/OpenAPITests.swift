@@ -53,7 +53,8 @@ import Yams
         let logger = Logger(label: "test")
         let services = AdminServices(
             access: directory, pool: pool, connections: PostgresConnectionStore(pool: pool),
-            transcripts: MemoryTranscriptStore(), engines: [], secrets: [[1]], logger: logger,
+            transcripts: MemoryTranscriptStore(), auditHeads: MemoryTranscriptStore(), engines: [], secrets: [[1]],
+            logger: logger,
             randomBytes: { [UInt8](repeating: 0, count: $0) })
         try body(AdminPlane(services: services))
         await pool.close()

@@ -126,7 +126,9 @@ extension HTTPResponse {
     func retryAfterIsWholeSecondsAndNeverTooEarly(_ delay: Duration?, _ header: String) async {
         let error = HansardError(.unavailable, "away", retryAfter: delay)
         #expect(await failing(error).respond(to: REST.request("GET", "/x")).headers["retry-after"] == header)
-        #expect(HandshakeRefusal(error, request: Sample.session(1)).response.headers["retry-after"] == header)
+        #expect(
+            HandshakeRefusal(error, request: Sample.session(1), now: moment(0)).response.headers["retry-after"]
+                == header)
     }
 
     /// What is wrong inside is for the log alone.

@@ -9,6 +9,7 @@ import Web
 @Suite struct TenantRoutesTests {
     let tenants = MemoryTenantStore()
     let transcripts = MemoryTranscriptStore()
+    let directory: AccessDirectory
     let router: Router
     let key = Sample.secret(1)
 
@@ -22,7 +23,7 @@ import Web
                 Sample.apiKey(1), Sample.apiKey(2, tenant: Sample.otherTenant), Sample.apiKey(3, scopes: [.listen]),
                 Sample.apiKey(4, scopes: [.transcriptsRead]), Sample.apiKey(5, isEnabled: false),
             ])
-        let directory = AccessDirectory(store: tenants, logger: LogRecorder().logger)
+        directory = AccessDirectory(store: tenants, logger: LogRecorder().logger)
         try await directory.refresh()
         let routes = TenantRoutes(
             authenticator: Authenticator(directory: directory, secrets: [Array("secret".utf8)]),
@@ -43,6 +44,21 @@ import Web
     private func store(_ numbers: some Sequence<Int>, tenant: TenantID = Sample.tenant) async throws {
         for number in numbers {
             _ = try await transcripts.put(Sample.transcript(Sample.session(number), tenant: tenant))
+        }
+    }
+
+    /// The address decides for REST calls as it does for handshakes.
+    @Test func aKeyIsAcceptedFromItsAddressesAlone() async throws {
+        for (range, status) in [
+            ("192.0.2.0/24", 403), ("127.0.0.0/8", 200), ("::ffff:127.0.0.0/104", 200), ("::ffff:10.0.0.0/104", 403),
+        ] {
+            var (digest, key) = Sample.apiKey(1)
+            key.allowedCIDRs = [range]
+            tenants.set(
+                tenants: [Tenant(id: Sample.tenant, name: "one", createdAt: moment(0))], keys: [(digest, key)])
+            try await directory.refresh()
+            #expect(await get("/v1/transcripts").status == status, "\(range)")
+            #expect(await grant("").status == status, "\(range)")
         }
     }
 
@@ -228,7 +244,8 @@ import Web
     @Test(arguments: [
         (#"{"ttl_seconds":0}"#, "/ttl_seconds"), (#"{"ttl_seconds":-1}"#, "/ttl_seconds"),
         (#"{"ttl_seconds":3601}"#, "/ttl_seconds"), (#"{"ttl_seconds":1e300}"#, "/ttl_seconds"),
-        (#"{"ttl_seconds":"30"}"#, ""), ("[]", ""), ("x", ""), ("{", ""),
+        (#"{"ttl_seconds":"30"}"#, "/ttl_seconds"), ("[]", ""), ("x", ""), ("{", ""),
+        (#"{"ttl_seconds":30,}"#, ""), (#"{"ttl_seconds":30,"ttl_seconds":3600}"#, "/ttl_seconds"),
     ])
     func aBadLifeIsRefused(_ body: String, _ pointer: String) async throws {
         let response = await grant(body)

@@ -6,6 +6,7 @@ import Hansard
 final class MemoryTranscriptStore: TranscriptStore {
     let faults = StoreFaults()
     private let transcripts = Locked<[SessionID: Transcript]>([:])
+    private let auditHeads = Locked<Set<AuditHead>>([])
 
     /// What is stored, past all faults.
     var stored: [SessionID: Transcript] { transcripts.withLock { $0 } }
@@ -41,6 +42,18 @@ final class MemoryTranscriptStore: TranscriptStore {
     }
 
     func checkHealth() async throws { try await faults.call("checkHealth") {} }
+}
+
+extension MemoryTranscriptStore: AuditHeadStore {
+    func keep(_ head: AuditHead, at date: Date) async throws {
+        try await faults.call("keep") { _ = auditHeads.withLock { $0.insert(head) } }
+    }
+
+    func heads(of tenant: TenantID?) async throws -> [AuditHead] {
+        try await faults.call("heads") {
+            auditHeads.withLock { $0 }.filter { $0.tenant == tenant }.sorted { $0.name < $1.name }
+        }
+    }
 }
 
 /// Usage rows in memory, with faults.
