@@ -7,7 +7,6 @@ import uuid
 
 import pytest
 
-from admin import Admin
 from contract import operation
 from engines import SYNTHETIC
 from listen import LINEAR16, ListenSession, handshake, refusal, token
@@ -81,11 +80,11 @@ def test_nothing_is_done_for_a_call_beyond_the_limit(limited_server):
 
 def test_junk_is_counted_by_its_kind_alone(own_server):
     server = own_server()
-    admin = Admin(server)
+    admin = Operator.owner(server)
     tenant = admin.tenant()
     revoked, disabled = admin.key(tenant), admin.key(tenant)
-    assert admin.call("POST", f"/tenants/{tenant['id']}/keys/{revoked['id']}/revoke").status_code == 200
-    assert admin.call("POST", f"/tenants/{tenant['id']}/keys/{disabled['id']}/disable").status_code == 200
+    assert admin.call("POST", f"/v1/admin/tenants/{tenant}/keys/{revoked['id']}/revoke").status_code == 200
+    assert admin.call("POST", f"/v1/admin/tenants/{tenant}/keys/{disabled['id']}/disable").status_code == 200
 
     def counts() -> dict[str, int]:
         found = re.findall(r'hansard_credentials_refused_total{kind="(\w+)"} (\d+)', server.metrics())
@@ -110,7 +109,7 @@ def test_addresses_mapped_into_ipv6_are_ipv4():
     server = Server(HANSARD_ENGINE=SYNTHETIC)
     server.settings["HANSARD_LISTEN"] = f"[::]:{server.port}"
     with server:
-        admin = Admin(server)
+        admin = Operator.owner(server)
         tenant = admin.tenant()
         for ranges, accepted in (
             (["127.0.0.0/8"], True), (["::ffff:127.0.0.0/104"], True), (["::ffff:7f00:1"], True), (["::1", "::ffff:0:0/96"], True),
@@ -120,7 +119,7 @@ def test_addresses_mapped_into_ipv6_are_ipv4():
             assert handshake(server, LINEAR16, token(key)).status == (101 if accepted else 403), ranges
             assert server.get("/v1/transcripts", key).status_code == (200 if accepted else 403), ranges
         for wrong in ("::ffff:127.0.0.0/8", "::ffff:127.0.0.0/129", "127.0.0.0/104"):
-            answer = admin.call("POST", f"/tenants/{tenant['id']}/keys", {"name": "x", "allowed_cidrs": [wrong]})
+            answer = admin.call("POST", f"/v1/admin/tenants/{tenant}/keys", {"name": "x", "allowed_cidrs": [wrong]})
             assert answer.status_code == 400 and answer.json()["errors"][0]["pointer"] == "/allowed_cidrs/0"
 
 
@@ -129,19 +128,19 @@ def test_addresses_mapped_into_ipv6_are_ipv4():
 
 @pytest.fixture(scope="module")
 def admin(engine_servers):
-    return Admin(engine_servers[SYNTHETIC])
+    return Operator.owner(engine_servers[SYNTHETIC])
 
 
 def refused_by(admin, quotas: dict, hold: int):
     """The refusal of a handshake while so many sessions are held; a claim that is refused makes the node know."""
     tenant = admin.tenant()
-    assert admin.call("PUT", f"/tenants/{tenant['id']}/quotas", quotas).status_code == 200
+    assert admin.call("PUT", f"/v1/admin/tenants/{tenant}/quotas", quotas).status_code == 200
     key = admin.key(tenant)["key"]
     with contextlib.ExitStack() as held:
         for _ in range(hold):
             session = held.enter_context(ListenSession(admin.server, LINEAR16, key=key))
             session.send(bytes(3200))
-            wait_until(lambda: len(admin.server.database().leases(tenant["id"])) >= 1, 10, "it holds a slot")
+            wait_until(lambda: len(admin.server.database().leases(tenant)) >= 1, 10, "it holds a slot")
 
         def refused():
             answers = []
