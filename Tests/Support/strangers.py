@@ -89,9 +89,11 @@ def nowhere(identifier: str) -> str:
 
 
 def told(answer: requests.Response) -> bytes:
-    """All of an answer but for its date and the call's own id, which problem details have in the body as well."""
+    """All of an answer but for its date, how many calls the caller has left, and the call's own id, which problem details
+    have in the body as well."""
     own = answer.headers["x-request-id"]
-    kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in ("date", "x-request-id")}
+    passed_over = ("date", "ratelimit", "x-request-id")
+    kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in passed_over}
     head = "".join(f"{name}: {value}\n" for name, value in sorted(kept.items()))
     return f"{answer.status_code}\n{head}\n".encode() + answer.content.replace(own.encode(), b"<request id>")
 

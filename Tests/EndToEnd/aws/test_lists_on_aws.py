@@ -92,7 +92,6 @@ def test_what_the_bucket_does_not_do_is_on_record(fleet, table, owner, bucket, s
 
     def log() -> list[str]:
         entries = owner.call("GET", f"/v1/admin/audit?tenant_id={fleet.tenant}&action=transcript.delete").json()["data"]
-        assert owner.call("GET", f"/v1/admin/audit/verify?tenant_id={fleet.tenant}").json()["is_intact"]
         return [one["outcome"] for one in reversed(entries)]
 
     s3_proxy.go_away()
@@ -108,3 +107,5 @@ def test_what_the_bucket_does_not_do_is_on_record(fleet, table, owner, bucket, s
     for _ in range(2):
         assert owner.call("DELETE", path, Idempotency_Key=name).status_code == 204
     assert log() == ["done", "failed", "done"] and bucket.transcript(session.request_id) is None
+    # With the bucket there, which has what the chain is compared with.
+    assert owner.call("GET", f"/v1/admin/audit/verify?tenant_id={fleet.tenant}").json()["is_intact"]
