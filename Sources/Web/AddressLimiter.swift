@@ -31,7 +31,7 @@ struct AddressLimiter {
 
     /// A connection from `address` came at `now`, which is counted from any fixed moment.
     mutating func connectionCame(from address: IPAddress, at now: Duration) -> Verdict {
-        let key = AddressLimiter.key(address)
+        let key = address.subscriber
         if buckets[key] == nil && buckets.count >= capacity { forget(at: now) }
         var bucket = buckets[key] ?? Bucket(tokens: burst, updated: now)
         let seconds = max(0, (now - bucket.updated) / .seconds(1))
@@ -58,11 +58,5 @@ struct AddressLimiter {
         let times = buckets.values.map(\.updated).sorted()
         let limit = times[times.count / 4]
         buckets = buckets.filter { $0.value.updated > limit }
-    }
-
-    /// Who has one IPv6 address usually has the whole /64.
-    private static func key(_ address: IPAddress) -> IPAddress {
-        guard !address.isIPv4 else { return address }
-        return IPAddress(bytes: address.bytes.prefix(8) + [UInt8](repeating: 0, count: 8)) ?? address
     }
 }

@@ -32,6 +32,12 @@ public struct IPAddress: Sendable, Hashable, CustomStringConvertible {
     /// Whether it is IPv4.
     public var isIPv4: Bool { bytes.count == 4 }
 
+    /// Whom limits by address count as one: who has one IPv6 address usually has the whole /64, of which this is the first.
+    public var subscriber: IPAddress {
+        guard !isIPv4 else { return self }
+        return IPAddress(bytes: bytes.prefix(8) + [UInt8](repeating: 0, count: 8)) ?? self
+    }
+
     /// The usual text form, as of `inet_ntop`.
     public var description: String {
         var text = [CChar](repeating: 0, count: 64)

@@ -66,7 +66,7 @@ final class RequestLimits: Sendable {
     /// A request came. Any thread.
     func count(_ request: HTTPRequest) -> Count {
         let now = now()
-        let address = request.peer.address.limitedAs
+        let address = request.peer.address.subscriber
         var count = Count()
         count.add(.address, state.withLock { state in state.addresses.came(from: address, at: now) })
         guard count.refusal == nil, let holder = holder(request) else { return count }
@@ -153,13 +153,5 @@ extension Duration {
     var wholeSeconds: Int {
         let (seconds, rest) = components
         return max(0, Int(rest > 0 ? seconds + 1 : seconds))
-    }
-}
-
-extension IPAddress {
-    /// Who is counted: who has one IPv6 address usually has the whole /64.
-    fileprivate var limitedAs: IPAddress {
-        guard !isIPv4 else { return self }
-        return IPAddress(bytes: bytes.prefix(8) + [UInt8](repeating: 0, count: 8)) ?? self
     }
 }
