@@ -129,14 +129,11 @@ public actor Connection {
 
     /// Runs a migration's statements; the caller has opened a transaction, which they must leave open.
     func run(script: String) throws(PostgresError) {
-        let session = try connected()
-        do {
+        let isIdle = try withSession { session throws(PostgresError) in
             try session.run(script: script)
-        } catch {
-            droppedIfBroken(error)
-            throw error
+            return session.isIdle
         }
-        if session.isIdle {
+        if isIdle {
             throw PostgresError(.migration, "the file ends its own transaction; leave BEGIN and COMMIT out")
         }
     }
@@ -148,13 +145,8 @@ public actor Connection {
             case .repeatableReadOnly: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
             case .serializable: "BEGIN ISOLATION LEVEL SERIALIZABLE"
             }
-        let session = try connected()
-        do {
-            try session.run(script: role.map { "\(begin); SET LOCAL ROLE \($0)" } ?? begin)
-        } catch {
-            droppedIfBroken(error)
-            throw error
-        }
+        let script = role.map { "\(begin); SET LOCAL ROLE \($0)" } ?? begin
+        try withSession { session throws(PostgresError) in try session.run(script: script) }
     }
 
     private func commit() throws(PostgresError) {
@@ -172,9 +164,15 @@ public actor Connection {
     }
 
     private func run(_ query: Query) throws(PostgresError) -> StatementResult {
+        try withSession { session throws(PostgresError) in try session.run(query) }
+    }
+
+    private func withSession<Value>(
+        _ body: (ServerSession) throws(PostgresError) -> Value
+    ) throws(PostgresError) -> Value {
         let session = try connected()
         do {
-            return try session.run(query)
+            return try body(session)
         } catch {
             droppedIfBroken(error)
             throw error
