@@ -55,15 +55,27 @@ struct Router: HTTPResponder {
     let metrics: Metrics
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
-    /// nil limits nothing.
-    var limits: RequestLimits?
+    private let limits: RequestLimits?
+    private let unlimitedPaths: Set<String>
+
+    /// - Parameter limits: nil limits nothing.
+    init(
+        routes: [Route], metrics: Metrics, logger: Logger, randomBytes: @escaping @Sendable (Int) -> [UInt8],
+        limits: RequestLimits? = nil
+    ) {
+        self.routes = routes
+        self.metrics = metrics
+        self.logger = logger
+        self.randomBytes = randomBytes
+        self.limits = limits
+        unlimitedPaths = Set(routes.filter { !$0.isLimited }.map(\.path))
+    }
 
     @concurrent func respond(to request: HTTPRequest) async -> HTTPResponse {
         let id = SessionID(startedAt: .now, random: randomBytes(10))
         metrics.requests.add()
         // Whatever is not there is counted too.
-        let isLimited = !routes.contains { !$0.isLimited && $0.path == request.path }
-        let count = isLimited ? limits?.count(request) : nil
+        let count = unlimitedPaths.contains(request.path) ? nil : limits?.count(request)
         var response: HTTPResponse
         do {
             try requireRoom(count)
