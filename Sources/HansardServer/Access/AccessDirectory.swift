@@ -108,7 +108,6 @@ final class AccessDirectory: Sendable {
         if try await store.accessSequence() != known {
             guard let changes = try await store.accessChanges(since: known) else { return try await readAll(asked) }
             let observers = state.withLock { state in
-                // In place: a copy of a million keys would take a while.
                 state.snapshot?.apply(changes)
                 return state.observers
             }

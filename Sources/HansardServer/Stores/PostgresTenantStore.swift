@@ -103,13 +103,16 @@ extension PostgresTenantStore {
                     SELECT sequence, subject, subject_id
                     FROM access_events_since(\(sequence), \(Self.changeLimit + 1))
                     """)
+                guard events.count <= Self.changeLimit else { return nil }
                 // Numbers follow each other: a gap is what has been cleared away, and so is everything where nothing is
                 // left after the number of the last change.
-                let last: Int64 = try await connection.query("SELECT last_access_change() AS value").only()
-                    .value("value")
-                guard events.count <= Self.changeLimit,
-                    try events.first.map({ try $0.value("sequence") == sequence + 1 }) ?? (last <= sequence)
-                else { return nil }
+                if let first = events.first {
+                    guard try first.value("sequence") == sequence + 1 else { return nil }
+                } else {
+                    let last: Int64 = try await connection.query("SELECT last_access_change() AS value").only()
+                        .value("value")
+                    guard last <= sequence else { return nil }
+                }
                 var changed: [String: [String]] = [:]
                 for event in events {
                     changed[try event.value("subject"), default: []].append(try event.value("subject_id"))
