@@ -35,15 +35,8 @@ struct RowPruning: Sendable {
 
     /// Looks until the task is cancelled.
     func run() async {
-        while !Task.isCancelled {
-            do {
-                try await look(now: .now)
-            } catch {
-                if !Task.isCancelled {
-                    logger.debug("nothing could be pruned", metadata: ["error": "\(describe(error))"])
-                }
-            }
-            try? await Task.sleep(for: Self.lookInterval)
+        await lookRegularly(every: Self.lookInterval, logger, otherwise: "nothing could be pruned") {
+            try await look(now: .now)
         }
     }
 

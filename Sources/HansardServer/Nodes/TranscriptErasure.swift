@@ -23,15 +23,8 @@ struct TranscriptErasure: Sendable {
 
     /// Looks until the task is cancelled.
     func run() async {
-        while !Task.isCancelled {
-            do {
-                try await look(now: .now)
-            } catch {
-                if !Task.isCancelled {
-                    logger.debug("nothing could be erased", metadata: ["error": "\(describe(error))"])
-                }
-            }
-            try? await Task.sleep(for: Self.interval)
+        await lookRegularly(every: Self.interval, logger, otherwise: "nothing could be erased") {
+            try await look(now: .now)
         }
     }
 
