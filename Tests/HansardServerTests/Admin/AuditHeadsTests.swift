@@ -17,17 +17,6 @@ import Testing
             pool: isPeer ? fixture.peerPool : fixture.pool, store: store, metrics: metrics, logger: log.logger)
     }
 
-    private func run(_ body: (StoreFixture) async throws -> Void) async throws {
-        let fixture = try await StoreFixture.make()
-        do {
-            try await body(fixture)
-        } catch {
-            await fixture.close()
-            throw error
-        }
-        await fixture.close()
-    }
-
     private func append(_ count: Int, _ tenant: TenantID?, _ fixture: StoreFixture) async throws {
         for number in 0..<count {
             try await PostgresAuditLog(pool: fixture.pool).append(
@@ -59,7 +48,7 @@ import Testing
     }
 
     @Test func eachChainsHeadIsKeptOnceAndWhenItHasGrown() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await append(3, nil, fixture)
             try await append(2, Sample.tenant, fixture)
             try await append(1, Sample.otherTenant, fixture)
@@ -84,7 +73,7 @@ import Testing
 
     /// More chains than one page has.
     @Test func allTenantsChainsAreFound() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await fixture.ownerPool.query(
                 """
                 SELECT append_audit(ROW(gen_random_uuid(), gen_random_uuid(), 1, now(), 'node', 'n', 'a', 'done', 't', 'i',
@@ -97,7 +86,7 @@ import Testing
     }
 
     @Test func aRebuiltChainIsFoundOutAndKeepsNoHead() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await append(3, nil, fixture)
             try await append(3, Sample.tenant, fixture)
             try await heads(fixture).keep(now: moment(0))
@@ -121,7 +110,7 @@ import Testing
 
     /// Nor is it believed because it is as long as it was.
     @Test func aNodeThatRunsFindsOutToo() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await append(3, nil, fixture)
             let node = heads(fixture)
             try await node.keep(now: moment(0))
@@ -135,7 +124,7 @@ import Testing
     }
 
     @Test func aChainThatWasCutOffIsFoundOut() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await append(5, nil, fixture)
             try await heads(fixture).keep(now: moment(0))
             try await fixture.ownerPool.query("ALTER TABLE audit_log DISABLE TRIGGER audit_is_immutable")
@@ -148,7 +137,7 @@ import Testing
     }
 
     @Test func whatCannotBeKeptIsKeptLater() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await append(1, nil, fixture)
             let node = heads(fixture)
             store.faults.set(.away, for: ["keep"])

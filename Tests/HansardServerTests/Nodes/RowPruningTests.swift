@@ -14,17 +14,6 @@ import Testing
         RowPruning(pool: isPeer ? fixture.peerPool : fixture.pool, metrics: metrics, logger: log.logger)
     }
 
-    private func run(_ body: (StoreFixture) async throws -> Void) async throws {
-        let fixture = try await StoreFixture.make()
-        do {
-            try await body(fixture)
-        } catch {
-            await fixture.close()
-            throw error
-        }
-        await fixture.close()
-    }
-
     private func count(_ table: String, _ fixture: StoreFixture) async throws -> Int {
         try await fixture.ownerPool.query("SELECT count(*) AS n FROM \(identifier: table)").only().value("n")
     }
@@ -47,7 +36,7 @@ import Testing
     /// Whether all that a node missed is gone or a part of it is left: it reads everything.
     @Test(arguments: [true, false])
     func aNodeThatMissedWhatIsGoneReadsEverythingAnew(_ isSomethingLeft: Bool) async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let store = PostgresTenantStore(pool: fixture.pool)
             try await makeTenants(1...2, daysOld: 9, fixture)
             let directory = AccessDirectory(store: store, logger: log.logger)
@@ -67,7 +56,7 @@ import Testing
 
     /// A node that had seen all that is gone goes on one by one.
     @Test func aNodeThatMissedNothingReadsOnlyWhatIsNew() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let store = PostgresTenantStore(pool: fixture.pool)
             try await makeTenants(1...3, daysOld: 8, fixture)
             try await pruning(fixture).look(now: .now)
@@ -80,7 +69,7 @@ import Testing
 
     /// Numbers tell a node what it missed, so that none may go from the middle, whatever their times are.
     @Test func theFeedGoesFromItsFrontAlone() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await makeTenants(1...2, daysOld: 8, fixture)
             try await makeTenants(3...3, daysOld: 1, fixture)
             try await makeTenants(4...5, daysOld: 8, fixture)
@@ -91,7 +80,7 @@ import Testing
     }
 
     @Test func aCommandStaysForAsLongAsTheFeedNamesIt() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             for (node, days) in [("a", 20), ("b", 10), ("c", 5)] {
                 try await fixture.ownerPool.query(
                     """
@@ -125,7 +114,7 @@ import Testing
     /// What was promised for a day is kept for a day, whatever a node takes the time to be.
     @Test(arguments: [0.0, 10, 1_000])
     func answersAreKeptForADay(_ daysAhead: Double) async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             for hours in [0, 23.9, 25.1, 100] { try await keepAnswer(hours, fixture) }
             #expect(
                 try await pruning(fixture).look(now: .now.addingTimeInterval(daysAhead * 86_400))["kept_answers"] == 2)
@@ -134,7 +123,7 @@ import Testing
     }
 
     @Test func countsOfPeriodsThatAreLongOverGo() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await fixture.ownerPool.query(
                 """
                 INSERT INTO minute_quotas (owner, period, granted_ms)
@@ -171,7 +160,7 @@ import Testing
     // MARK: Once, and in batches
 
     @Test func oneNodeDoesItOnceAnHour() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let nodes = [pruning(fixture), pruning(fixture, isPeer: true)]
             let now = Date.now
             try await keepAnswer(30, fixture)
@@ -183,7 +172,7 @@ import Testing
     }
 
     @Test func whileAnotherIsAtItNothingIsDone() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             try await keepAnswer(30, fixture)
             try await fixture.peerPool.transaction { connection in
                 let lock = try await connection.query(
@@ -196,7 +185,7 @@ import Testing
     }
 
     @Test func aLookIsBoundedAndTheNextGoesOn() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             for _ in 1...25 { try await keepAnswer(30, fixture) }
             var pruning = pruning(fixture)
             (pruning.rounds, pruning.rowsPerRound) = (2, 4)

@@ -19,8 +19,7 @@ import Testing
     private func withErasure(
         _ body: (PostgresTenantStore, StoreFixture, [TranscriptErasure]) async throws -> Void
     ) async throws {
-        let fixture = try await StoreFixture.make()
-        do {
+        try await StoreFixture.with { fixture in
             let store = PostgresTenantStore(pool: fixture.ownerPool)
             let directory = AccessDirectory(store: PostgresTenantStore(pool: fixture.pool), logger: log.logger)
             let erasures = ["node-1", "node-2"].map {
@@ -28,11 +27,7 @@ import Testing
                     pool: fixture.pool, access: directory, transcripts: transcripts, node: $0, logger: log.logger)
             }
             try await body(store, fixture, erasures)
-        } catch {
-            await fixture.close()
-            throw error
         }
-        await fixture.close()
     }
 
     private func actions(_ fixture: StoreFixture) async throws -> [String] {

@@ -68,17 +68,6 @@ import Testing
     /// Tables that are not forced on their owner: it reads this one before there is any role.
     static let unforced = ["schema_migrations"]
 
-    private func run(_ body: (StoreFixture) async throws -> Void) async throws {
-        let fixture = try await StoreFixture.make()
-        do {
-            try await body(fixture)
-        } catch {
-            await fixture.close()
-            throw error
-        }
-        await fixture.close()
-    }
-
     private func texts(_ rows: [Row], _ column: String) throws -> [String] {
         try rows.map { try $0.value(column, as: String.self) }
     }
@@ -98,7 +87,7 @@ import Testing
     // MARK: What the catalogue says
 
     @Test func everyTableHasItsPolicies() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let tables = try await Self.tables(of: fixture.ownerPool)
             #expect(tables.count > 15)
             for table in tables {
@@ -130,7 +119,7 @@ import Testing
     }
 
     @Test func nodesOwnNothingAndWriteNothingThemselves() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let owned = try await fixture.ownerPool.query(
                 """
                 SELECT d.objid FROM pg_shdepend d JOIN pg_roles r ON d.refobjid = r.oid
@@ -173,7 +162,7 @@ import Testing
     }
 
     @Test func theDoorsAreThoseListed() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let definers = try await fixture.ownerPool.query(
                 """
                 SELECT proname::text AS name, proowner::regrole::text AS owner, proconfig AS settings,
@@ -205,7 +194,7 @@ import Testing
     }
 
     @Test func eachDoorWorksForANode() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             for (name, call) in Self.doors {
                 #expect(call.sql.contains(name + "("))
                 await #expect(throws: Never.self, "\(name)") { try await fixture.pool.query(call) }
@@ -273,7 +262,7 @@ import Testing
     }
 
     @Test func aNodeSeesNothingUntilItNamesATenantAndThenThatOneAlone() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let tenants = try await fill(fixture)
             for table in try await Self.tables(of: fixture.ownerPool) {
                 let here: Int = try await fixture.ownerPool.query(
@@ -311,7 +300,7 @@ import Testing
     }
 
     @Test func whatATenantsCallNamesIsForgottenAfterIt() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let tenants = try await fill(fixture)
             try await fixture.pool.transaction { connection in
                 for tenant in tenants {
@@ -324,7 +313,7 @@ import Testing
     }
 
     @Test func anOperatorsSightEndsWithItsTransaction() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let tenants = try await fill(fixture)
             try await fixture.pool.transaction { connection in
                 #expect(try await count("tenants", connection) == 0)
@@ -350,7 +339,7 @@ import Testing
             "SET ROLE hansard_doors", "SELECT lock_slots('T#a', NULL)", "SELECT make_door('all_nodes()')",
             "SELECT store_status(NULL, true)", "DROP POLICY seen_by_tenant ON tenants",
         ]
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             for statement in statements {
                 let error = await #expect(throws: PostgresError.self) { try await fixture.pool.query(statement) }
                 #expect(error?.sqlState == "42501", "\(statement.sql): \(error?.message ?? "")")
@@ -360,7 +349,7 @@ import Testing
 
     /// Something of the caller's that is named like a table is not taken for it.
     @Test func aDoorDoesNotLookAtItsCallersTables() async throws {
-        try await run { fixture in
+        try await StoreFixture.with { fixture in
             let tenants = try await fill(fixture)
             try await fixture.pool.transaction { connection in
                 try await connection.execute("CREATE TEMP TABLE tenants (LIKE public.tenants) ON COMMIT DROP")

@@ -9,14 +9,7 @@ import Testing
 /// Past sessions as lists read them: who sees which, in which order, and that a page costs a page.
 @Suite struct PostgresSessionHistoryTests {
     private func run(_ body: (StoreFixture, PostgresSessionHistory) async throws -> Void) async throws {
-        let fixture = try await StoreFixture.make()
-        do {
-            try await body(fixture, PostgresSessionHistory(pool: fixture.pool))
-        } catch {
-            await fixture.close()
-            throw error
-        }
-        await fixture.close()
+        try await StoreFixture.with { fixture in try await body(fixture, PostgresSessionHistory(pool: fixture.pool)) }
     }
 
     private func row(

@@ -61,15 +61,10 @@ import Testing
     private func withStore(
         _ body: (PostgresTenantStore, StoreFixture, PostgresTenantStore) async throws -> Void
     ) async throws {
-        let fixture = try await StoreFixture.make()
-        do {
+        try await StoreFixture.with { fixture in
             try await body(
                 PostgresTenantStore(pool: fixture.pool), fixture, PostgresTenantStore(pool: fixture.ownerPool))
-        } catch {
-            await fixture.close()
-            throw error
         }
-        await fixture.close()
     }
 
     @Test func theSnapshotHoldsWhatWasCreated() async throws {

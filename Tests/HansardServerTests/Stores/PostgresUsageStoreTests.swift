@@ -26,14 +26,7 @@ import Testing
     }
 
     private func withStore(_ body: (PostgresUsageStore) async throws -> Void) async throws {
-        let fixture = try await StoreFixture.make()
-        do {
-            try await body(PostgresUsageStore(pool: fixture.pool))
-        } catch {
-            await fixture.close()
-            throw error
-        }
-        await fixture.close()
+        try await StoreFixture.with { fixture in try await body(PostgresUsageStore(pool: fixture.pool)) }
     }
 
     @Test func rowsComeBackAsTheyWere() async throws {

@@ -56,6 +56,18 @@ struct StoreFixture {
         return try url.loggingIn(as: nodeRole)
     }
 
+    /// Runs `body` with one, and closes it whatever becomes of that.
+    static func with(_ body: (StoreFixture) async throws -> Void) async throws {
+        let fixture = try await make()
+        do {
+            try await body(fixture)
+        } catch {
+            await fixture.close()
+            throw error
+        }
+        await fixture.close()
+    }
+
     func close() async {
         await pool.close()
         await peerPool.close()
