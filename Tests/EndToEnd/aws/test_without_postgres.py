@@ -110,12 +110,7 @@ def test_postgres_stops_under_load(fleet, founding, table, bucket, seconds):
             meanwhile = load.outcomes.total() - before
         finally:
             founding.cluster.start()
-        wait_until(lambda: operator.perform(operation("getTenant"), tenant_id=tenant).ok, 30, "it is back")
-        # What is changed from now on arrives as ever, on both nodes, and with those that speak.
-        newer = operator.key(tenant)["key"]
-        wait_until_known(newer, nodes)
-        assert load.is_whole(), load.outcomes
-        load.end()
+        newer = end_with_postgres_back(load, operator, tenant, 30)
     print(f"{seconds} s without Postgres: {STREAMS} streams went on, {meanwhile} sessions came; in all {load.outcomes}")
     assert meanwhile > 0 and set(load.outcomes) == {(1000, "")}
     with ListenSession(nodes[1], key=key["key"]) as session:
@@ -154,11 +149,7 @@ def test_postgres_is_silent_under_load(fleet, founding, table, bucket, postgres_
             print(f"put off after {time.monotonic() - asked:.1f} s")
         meanwhile = load.outcomes.total() - before
         postgres_proxy.clear()
-        wait_until(lambda: operator.perform(operation("getTenant"), tenant_id=tenant).ok, 60, "it is back")
-        newer = operator.key(tenant)["key"]
-        wait_until_known(newer, nodes)
-        assert load.is_whole(), load.outcomes
-        load.end()
+        end_with_postgres_back(load, operator, tenant, 60)
     print(f"60 s with a silent Postgres: {STREAMS} streams went on, {meanwhile} sessions came; in all {load.outcomes}")
     assert set(load.outcomes) == {(1000, "")}
     check_books(fleet, nodes, load)
@@ -173,6 +164,16 @@ def check_served(load: Load) -> None:
         for path in ("/v1/transcripts", "/v1/sessions?status=live"):
             assert node.get(path, load.key).status_code == 200
     assert load.is_whole(), load.outcomes
+
+
+def end_with_postgres_back(load: Load, operator: Operator, tenant: str, seconds: float) -> str:
+    """What is changed from now on arrives as ever, on all nodes, and with those that speak; the key that shows it."""
+    wait_until(lambda: operator.perform(operation("getTenant"), tenant_id=tenant).ok, seconds, "it is back")
+    newer = operator.key(tenant)["key"]
+    wait_until_known(newer, load.nodes)
+    assert load.is_whole(), load.outcomes
+    load.end()
+    return newer
 
 
 def stay_without_postgres(load: Load, operator: Operator, seconds: float, **names: str) -> None:
