@@ -119,6 +119,31 @@ import Testing
         }
     }
 
+    /// A snapshot of a million keys would sort them all for each page.
+    @Test func aPageOfKeysIsReadOffAnIndex() async throws {
+        try await withStore { store, fixture, owner in
+            let acme = tenant()
+            try await owner.create(acme)
+            try await fixture.ownerPool.query(
+                """
+                INSERT INTO api_keys (key_id, tenant_id, digest, name, scopes, display_prefix, display_suffix,
+                    is_enabled, family, created_at)
+                SELECT 'key_' || number, \(acme.id.rawValue), sha256(number::text::bytea), '', '{}', '', '', true, '',
+                    now()
+                FROM generate_series(1, 3000) AS number
+                """)
+            try await fixture.ownerPool.query("ANALYZE api_keys")
+            let scans: Int = try await fixture.pool.transaction { connection in
+                let page = try await connection.query("SELECT * FROM keys_after('key_2', 10)")
+                #expect(page.count == 10)
+                let counts = try await connection.query(
+                    "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'api_keys'::regclass")
+                return try #require(counts.first).value("seq_scan")
+            }
+            #expect(scans == 0)
+        }
+    }
+
     /// Whoever applies changes, in whatever portions, has what a whole snapshot has.
     @Test(arguments: 0..<5) func changesAddUpToTheSnapshot(seed: Int) async throws {
         try await withStore { store, fixture, owner in
