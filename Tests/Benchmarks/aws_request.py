@@ -3,9 +3,6 @@ that they carry over to other machines) and CPU time, beside the CPU time of bot
 for the same in the same run."""
 
 import json
-import pathlib
-import re
-import subprocess
 import time
 
 from botocore.auth import SigV4Auth
@@ -14,44 +11,15 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.session import Session
-from places import PROJECT
+from programs import Program
 from StandIns.transcribe import events
 
-RELEASE = PROJECT / ".build/release"
-PROGRAM = PROJECT / ".build/aws_request"
+PROGRAM = Program("aws_request", ["AWS", "HTTPClient", "Crypto", "EventLoops"], ["crypto", "ssl", "uv", "curl"])
 COUNT, FEW, MANY = 20_000, 100, 1_100
 REFERENCE_COUNT = 1_000
 AUDIO = bytes([7]) * 3200
 KEY, SECRET, TOKEN = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "t" * 800
 REGION, URL = "eu-west-1", "https://dynamodb.eu-west-1.amazonaws.com/"
-
-
-def compile_program() -> None:
-    """Against the modules and objects of the release build, so that what is measured is what is shipped."""
-    maps = [f"-fmodule-map-file={path}" for path in PROJECT.glob("Sources/C*/module.modulemap")]
-    targets = ["AWS", "HTTPClient", "Crypto", "EventLoops"]
-    objects = [str(path) for target in targets for path in (RELEASE / f"{target}.build").glob("*.o")]
-    subprocess.run(
-        ["swiftc", "-O", "-wmo", "-swift-version", "6", pathlib.Path(__file__).with_suffix(".swift")]
-        + ["-I", RELEASE / "Modules", *(part for flag in maps for part in ("-Xcc", flag)), *objects]
-        + ["-lcrypto", "-lssl", "-luv", "-lcurl", "-o", PROGRAM],
-        check=True,
-    )
-
-
-def said(*arguments: object) -> str:
-    return subprocess.run([PROGRAM, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
-
-
-def instructions(what: str) -> int:
-    """Of one; what the start of the program costs is taken away by the difference."""
-    return (collected(what, MANY) - collected(what, FEW)) // (MANY - FEW)
-
-
-def collected(what: str, count: int) -> int:
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", PROGRAM, what, str(count)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    return int(re.search(r"Collected : (\d+)", output)[1])
 
 
 # The same by botocore
@@ -68,7 +36,7 @@ class Claims:
 
     def __init__(self, status: int, answer: bytes):
         self.status, self.answer = status, answer
-        self.items = json.loads(said("body"))["TransactItems"]
+        self.items = json.loads(PROGRAM.said("body"))["TransactItems"]
         self.client = Session().create_client(
             "dynamodb", region_name=REGION, endpoint_url=URL, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
             aws_session_token=TOKEN, config=Config(retries={"mode": "standard", "max_attempts": 3}),
@@ -117,20 +85,20 @@ def table(title: str, other: str, measured) -> None:
     print("(instructions without SHA extensions, which callgrind lacks)")
     print(f"{'':<42} {'instructions':>12} {'us CPU':>8} {other + ' us':>20} {'takes':>12}")
     for what, name, reference in measured:
-        microseconds, theirs = float(said(what, COUNT)), reference_microseconds(reference)
+        microseconds, theirs = float(PROGRAM.said(what, COUNT)), reference_microseconds(reference)
         ratio = f"{theirs / microseconds:.1f} times"
-        print(f"{name:<42} {instructions(what):12,} {microseconds:8.1f} {theirs:20.1f} {ratio:>12}")
+        print(f"{name:<42} {PROGRAM.instructions(FEW, MANY, what):12,} {microseconds:8.1f} {theirs:20.1f} {ratio:>12}")
     print()
 
 
 def main() -> None:
-    compile_program()
-    message = bytes.fromhex(said("message").strip())
-    size = len(said("body").strip())
+    PROGRAM.compile()
+    message = bytes.fromhex(PROGRAM.said("message").strip())
+    size = len(PROGRAM.said("body").strip())
     measured = [
         ("sign", "a signature, body of 1,500 bytes", sign),
         ("claim", f"a claim, body of {size:,} bytes", Claims(200, b"{}").call),
-        ("refusal", "a claim that is refused, with its answer", Claims(400, said("answer").strip().encode()).call),
+        ("refusal", "a claim that is refused, with its answer", Claims(400, PROGRAM.said("answer").strip().encode()).call),
     ]
     table(
         "A call of DynamoDB besides its transfer: encoded, signed with a token of 800 bytes, its answer read",

@@ -2,52 +2,27 @@
 CPU), what a key takes in memory, how long a change takes while the snapshot is being read, and how long a node with a
 million keys takes to start."""
 
-import pathlib
-import re
-import subprocess
 import time
 
 from database import Database
 from places import PROJECT, RELEASE_BINARY
 from processes import resident_bytes
+from programs import Program
 from server import Server
 
-RELEASE = PROJECT / ".build/release"
-PROGRAM = PROJECT / ".build/key_check"
+PROGRAM = Program(
+    "key_check",
+    ["Hansard", "Web", "Crypto", "EventLoops", "Logging"]
+    + ["HashTreeCollections", "DequeModule", "InternalCollectionsUtilities"],
+    ["crypto", "uv", "websockets"],
+    # What is the server's own.
+    [
+        PROJECT / f"Sources/HansardServer/{name}.swift"
+        for name in ("Access/Authenticator", "Access/AccessDirectory", "Settings/DurationText")
+    ],
+)
 COUNT, FEW, MANY, CHANGES = 200_000, 1_000, 11_000, 100
 MILLION = 1_000_000
-
-
-def compile_program() -> None:
-    """Against the modules and objects of the release build, together with the sources that are the server's own."""
-    maps = [f"-fmodule-map-file={path}" for path in PROJECT.glob("Sources/C*/module.modulemap")]
-    targets = ["Hansard", "Crypto", "EventLoops", "Logging", "HashTreeCollections", "DequeModule"]
-    targets += ["InternalCollectionsUtilities"]
-    objects = [str(path) for target in targets for path in (RELEASE / f"{target}.build").rglob("*.o")]
-    access = [PROJECT / f"Sources/HansardServer/Access/{name}.swift" for name in ("Authenticator", "AccessDirectory")]
-    subprocess.run(
-        ["swiftc", "-O", "-wmo", "-swift-version", "6", "-module-name", "key_check", *access]
-        + [pathlib.Path(__file__).with_name("key_check") / "main.swift"]
-        + ["-I", RELEASE / "Modules", *(part for flag in maps for part in ("-Xcc", flag)), *objects]
-        + ["-lcrypto", "-luv", "-o", PROGRAM],
-        check=True,
-    )
-
-
-def said(*arguments: object) -> float:
-    command = [PROGRAM, *map(str, arguments)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def instructions(what: str) -> int:
-    """Of one; what the start of the program costs is taken away by the difference."""
-    return (collected(what, MANY) - collected(what, FEW)) // (MANY - FEW)
-
-
-def collected(what: str, count: int) -> int:
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", PROGRAM, what, "1000", str(count)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    return int(re.search(r"Collected : (\d+)", output)[1])
 
 
 def checks() -> None:
@@ -55,10 +30,10 @@ def checks() -> None:
     print(f"{'':<32} {'instructions':>12} {'1 key':>10} {'1,000':>10} {'1,000,000':>10}")
     names = {"known": "a key", "unknown": "a key that nobody has", "junk": "a wrong checksum", "token": "an access token"}
     for what, name in names.items():
-        nanoseconds = [said(what, keys, COUNT) * 1_000 for keys in (1, 1_000, MILLION)]
-        print(f"{name:<32} {instructions(what):12,}" + "".join(f"{each:7,.0f} ns" for each in nanoseconds))
-    print(f"{'memory of a key, of a million':<32} {said('memory', MILLION):12,.0f} bytes")
-    print(f"{'a change, while it is read':<32} {said('change', MILLION, CHANGES):12,.1f} us at most, of {CHANGES}")
+        nanoseconds = [float(PROGRAM.said(what, keys, COUNT)) * 1_000 for keys in (1, 1_000, MILLION)]
+        print(f"{name:<32} {PROGRAM.instructions(FEW, MANY, what, 1_000):12,}" + "".join(f"{each:7,.0f} ns" for each in nanoseconds))
+    print(f"{'memory of a key, of a million':<32} {float(PROGRAM.said('memory', MILLION)):12,.0f} bytes")
+    print(f"{'a change, while it is read':<32} {float(PROGRAM.said('change', MILLION, CHANGES)):12,.1f} us at most, of {CHANGES}")
     print()
 
 
@@ -97,6 +72,6 @@ def start() -> None:
 
 
 if __name__ == "__main__":
-    compile_program()
+    PROGRAM.compile()
     checks()
     start()

@@ -148,44 +148,19 @@ func read(_ count: Int) throws {
     precondition(words == count * 20)
 }
 
-/// On a thread of our own: valgrind does not run libdispatch's.
-func run(_ body: @escaping @Sendable () async throws -> Void) throws {
-    let loop = try EventLoop(name: "bench")
-    let ended = Ended()
-    Task(executorPreference: loop) {
-        do {
-            try await body()
-        } catch {
-            preconditionFailure("\(error)")
-        }
-        ended.tell()
-    }
-    ended.wait()
-}
-
-/// Lets the main thread wait.
-///
-/// `@unchecked Sendable`: a semaphore is made to be shared by threads.
-final class Ended: @unchecked Sendable {
-    private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
-
-    init() { sem_init(semaphore, 0, 0) }
-    func tell() { sem_post(semaphore) }
-    func wait() { while sem_wait(semaphore) != 0 {} }
-}
-
 let count = CommandLine.arguments.count > 2 ? Int(CommandLine.arguments[2]) ?? 0 : 0
 let start = clock()
 switch CommandLine.arguments[1] {
 case "sign": sign(count)
-case "claim": try run { try await claim(count) }
-case "refusal": try run { try await beRefused(count) }
+case "claim": try runOnOwnThread { try await claim(count) }
+case "refusal": try runOnOwnThread { try await beRefused(count) }
 case "audio": frame(count)
 case "event": try read(count)
 case "message": print(message.map { String($0 / 16, radix: 16) + String($0 % 16, radix: 16) }.joined())
 case "body":
-    try run {
-        _ = try await table(CannedTransport(response: TransferResponse(status: 200), isTold: true)).transact(writes)
+    try runOnOwnThread {
+        let done = TransferResponse(status: 200, body: Array("{}".utf8))
+        _ = try await table(CannedTransport(response: done, isTold: true)).transact(writes)
     }
 case "answer": print(refusal)
 default: preconditionFailure("what is to be done?")

@@ -19,7 +19,7 @@ struct FixedTenants: TenantStore {
     func accessSnapshot() async throws -> AccessSnapshot {
         AccessSnapshot(
             sequence: 1, tenants: [Tenant(id: Self.tenant, name: "one", createdAt: Date())],
-            keys: (0..<keys).map { (Authenticator.digest(of: secret($0)), key($0)) })
+            keys: (0..<keys).map { (Authenticator.digest(of: secret($0)), sampleKey($0)) })
     }
 
     /// Nothing changes, and the next snapshot would be the same.
@@ -40,7 +40,7 @@ func bytes(_ number: Int, count: Int) -> [UInt8] {
 
 func secret(_ number: Int) -> String { SecretFormat.make(.liveKey, random: bytes(number, count: 32)) }
 
-func key(_ number: Int) -> APIKey {
+func sampleKey(_ number: Int) -> APIKey {
     let secret = secret(number)
     let display = SecretFormat.display(secret, kind: .liveKey)
     return APIKey(
@@ -99,35 +99,13 @@ func worstChange(of snapshot: AccessSnapshot, _ count: Int) throws -> Double {
     for number in 0..<count {
         let held = current
         var changes = AccessChanges(sequence: Int64(number) + 2)
-        changes.keys = [(Authenticator.digest(of: secret(number)), key(number))]
+        changes.keys = [(Authenticator.digest(of: secret(number)), sampleKey(number))]
         worst = max(worst, ContinuousClock().measure { current.apply(changes) })
         precondition(held.sequence < current.sequence)
     }
     return Double(worst.components.attoseconds) / 1e12
 }
 
-/// On a thread of our own: valgrind does not run libdispatch's.
-let loop = try EventLoop(name: "bench")
-let semaphore = Ended()
 let arguments = CommandLine.arguments
 let (keys, count) = (Int(arguments[2]) ?? 1, arguments.count > 3 ? Int(arguments[3]) ?? 1 : 1)
-Task(executorPreference: loop) {
-    do {
-        try await measure(arguments[1], keys: keys, count: count)
-    } catch {
-        preconditionFailure("\(error)")
-    }
-    semaphore.tell()
-}
-semaphore.wait()
-
-/// Lets the main thread wait.
-///
-/// `@unchecked Sendable`: a semaphore is made to be shared by threads.
-final class Ended: @unchecked Sendable {
-    private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
-
-    init() { sem_init(semaphore, 0, 0) }
-    func tell() { sem_post(semaphore) }
-    func wait() { while sem_wait(semaphore) != 0 {} }
-}
+try runOnOwnThread { try await measure(arguments[1], keys: keys, count: count) }
