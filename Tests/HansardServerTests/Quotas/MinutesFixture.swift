@@ -23,12 +23,14 @@ final class MinutesFixture: Sendable {
             running = Task { [minutes] in await minutes.run() }
         }
 
-        /// Nothing is given back.
-        func kill() async {
+        /// Nothing is given back, and nothing is written after it.
+        func kill() async throws {
             store.faults.set { _, _ in .away }
             running.cancel()
             await running.value
             await minutes.stop(within: .zero)
+            // A process that is gone does not write in the next one's file, as this one's thread may at this moment.
+            try await eventually("no write is under way") { !minutes.state.withLock(\.isWriting) }
         }
 
         func stop() async {
