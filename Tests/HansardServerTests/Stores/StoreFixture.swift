@@ -28,8 +28,10 @@ struct StoreFixture {
         let nodeURL = try await migrate(url)
         var options = ConnectionPool.Options()
         options.connections = 4
-        // Fifty callers on a busy machine wait for longer than a server should.
+        // On a busy machine fifty callers, and statements that fill a table, take longer than a server should let them.
         options.waitTimeout = .seconds(60)
+        options.connection.connectTimeout = .seconds(60)
+        options.connection.statementTimeout = .seconds(120)
         return StoreFixture(
             url: url,
             pool: ConnectionPool(nodeURL, options: options),
