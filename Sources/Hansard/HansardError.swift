@@ -29,8 +29,11 @@ public struct HansardError: Error, Sendable, Equatable {
 
     /// The kind of failure.
     public var code: Code
-    /// For people: what was wrong, where, and what would be right. Holds no secret.
+    /// For people: what was wrong, where, and what would be right. Holds no secret, and nothing of what lies behind this
+    /// server: clients read it.
     public var message: String
+    /// For operators, in place of the message: what a store or a library said, which may name hosts, folders and tables.
+    public var cause: String?
     /// The name of the offending parameter or the JSON pointer of the offending field, if there is one.
     public var field: String?
     /// When to try again, if that is known.
@@ -51,9 +54,24 @@ public struct HansardError: Error, Sendable, Equatable {
         self.retryAfter = retryAfter
     }
 
+    /// What logs and the command line say.
+    public var explanation: String { cause ?? message }
+
+    /// A store is away, or asks for patience.
+    ///
+    /// - Parameter cause: what it said.
+    public static func storeUnavailable(_ cause: String, retryAfter: Duration) -> HansardError {
+        var error = HansardError(
+            .unavailable, "what this call needs is not available now: repeat it in a moment", retryAfter: retryAfter)
+        error.cause = cause
+        return error
+    }
+
     /// A failure for which others are to blame who want the same at once; `.unavailable` to whoever asks.
-    public static func contention(_ message: String) -> HansardError {
-        var error = HansardError(.unavailable, message, retryAfter: .seconds(1))
+    ///
+    /// - Parameter cause: what the store said.
+    public static func contention(_ cause: String) -> HansardError {
+        var error = storeUnavailable(cause, retryAfter: .seconds(1))
         error.isContention = true
         return error
     }

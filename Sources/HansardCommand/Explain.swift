@@ -5,7 +5,7 @@ import Postgres
 func explain(_ error: any Error) -> String {
     switch error {
     case let error as CommandFailure: error.message
-    case let error as HansardError: error.message
+    case let error as HansardError: error.explanation
     case let error as PostgresError: error.detail.map { "\(error.message) (\($0))" } ?? error.message
     default: "\(error)"
     }

@@ -174,7 +174,7 @@ extension Logger {
 /// An error's text for the log.
 func describe(_ error: any Error) -> String {
     if let error = error as? HansardError {
-        "\(error.code.rawValue): \(error.message)"
+        "\(error.code.rawValue): \(error.explanation)"
     } else {
         String(describing: error)
     }

@@ -26,7 +26,7 @@ struct ListenAcceptor: WebSocketAcceptor {
             services.logger.debug(
                 "handshake refused",
                 metadata: [
-                    "request_id": "\(id)", "status": "\(refusal.status)", "error": "\(error.message)",
+                    "request_id": "\(id)", "status": "\(refusal.status)", "error": "\(error.explanation)",
                     "peer": "\(request.peer)",
                 ])
             return .refuse(refusal.response)

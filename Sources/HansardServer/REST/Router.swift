@@ -118,12 +118,13 @@ struct Router: HTTPResponder {
     private func problem(_ error: any Error, request: HTTPRequest, id: SessionID) -> HTTPResponse {
         let known = error as? HansardError ?? HansardError(.internal, String(describing: error))
         metrics.refusedCredential(known.credential)
-        if known.code == .internal {
-            logger.error(
-                "a request failed",
+        // What the caller is told leaves that out.
+        if known.code == .internal || known.cause != nil {
+            logger.log(
+                level: known.code == .internal ? .error : .warning, "a request failed",
                 metadata: [
                     "request_id": "\(id)", "method": "\(request.method)", "path": "\(request.path)",
-                    "error": "\(known.message)",
+                    "error": "\(known.explanation)",
                 ])
         }
         return Problem(known).response(id)

@@ -8,6 +8,9 @@ final class FolderTranscriptStore: TranscriptStore {
     private let folder: URL
     private let thread = WorkerThread(name: "transcripts")
 
+    /// When to try again while the folder cannot be used.
+    private static let retryAfter = Duration.seconds(1)
+
     /// - Parameter folder: made when the first transcript is stored.
     init(folder: URL) { self.folder = folder }
 
@@ -54,7 +57,8 @@ final class FolderTranscriptStore: TranscriptStore {
         try await onThread { [folder] in
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             guard FileManager.default.isWritableFile(atPath: folder.path) else {
-                throw HansardError(.unavailable, "the transcript folder '\(folder.path)' is not writable")
+                throw HansardError.storeUnavailable(
+                    "the transcript folder '\(folder.path)' is not writable", retryAfter: Self.retryAfter)
             }
         }
     }
@@ -65,7 +69,8 @@ final class FolderTranscriptStore: TranscriptStore {
         } catch let error as HansardError {
             throw error
         } catch {
-            throw HansardError(.unavailable, "the transcript folder cannot be used: \(error)")
+            throw HansardError.storeUnavailable(
+                "the transcript folder cannot be used: \(error)", retryAfter: Self.retryAfter)
         }
     }
 

@@ -23,7 +23,7 @@ extension HansardError {
             self.init(.internal, "\(subject.name) refuses a request: \(error)")
             return
         }
-        self.init(.unavailable, "\(advice) (\(error))", retryAfter: Self.awsRetryAfter)
+        self = .storeUnavailable("\(advice) (\(error))", retryAfter: Self.awsRetryAfter)
     }
 
     /// Runs `body` and states a failure of AWS in the domain's terms.

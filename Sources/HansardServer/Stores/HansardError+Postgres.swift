@@ -10,7 +10,7 @@ extension HansardError {
     init(_ error: PostgresError) {
         switch error.kind {
         case .unreachable, .timeout, .poolExhausted:
-            self.init(.unavailable, "\(error)", retryAfter: Self.postgresRetryAfter)
+            self = .storeUnavailable("\(error)", retryAfter: Self.postgresRetryAfter)
         case .protocol, .migration, .cluster:
             self.init(.internal, "\(error)")
         case .server:
@@ -18,7 +18,7 @@ extension HansardError {
             case _ where error.isTransactionConflict: self = .contention("\(error)")
             // Out of disk or memory; on a standby that is not yet the primary.
             case let state where state.hasPrefix("53") || state == "25006":
-                self.init(.unavailable, "\(error)", retryAfter: Self.postgresRetryAfter)
+                self = .storeUnavailable("\(error)", retryAfter: Self.postgresRetryAfter)
             case "23505": self.init(.conflict, "it exists already")
             case "23503": self.init(.notFound, "what it belongs to does not exist")
             // Data exceptions and checks: a value that the schema does not allow.

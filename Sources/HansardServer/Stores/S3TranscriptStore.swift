@@ -101,7 +101,9 @@ struct S3TranscriptStore: TranscriptStore {
             return try await s3.getObject(key)
         }
         guard body == Self.healthBody else {
-            throw HansardError(.unavailable, "\(subject.name) does not give back what was put into it: '\(key)'")
+            throw HansardError.storeUnavailable(
+                "\(subject.name) does not give back what was put into it: '\(key)'",
+                retryAfter: HansardError.awsRetryAfter)
         }
     }
 
@@ -150,6 +152,8 @@ extension S3TranscriptStore: AuditHeadStore {
             continuation = page.continuation
             if continuation == nil { return heads }
         }
-        throw HansardError(.unavailable, "\(subject.name) holds too many objects under '\(root)': move some elsewhere")
+        throw HansardError.storeUnavailable(
+            "\(subject.name) holds too many objects under '\(root)': move some elsewhere",
+            retryAfter: HansardError.awsRetryAfter)
     }
 }

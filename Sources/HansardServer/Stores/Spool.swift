@@ -59,7 +59,7 @@ final class Spool: Sendable {
             return (spool, try spool.recover())
         } catch {
             spool.close()
-            let reason = (error as? HansardError)?.message ?? "\(error)"
+            let reason = (error as? HansardError)?.explanation ?? "\(error)"
             throw HansardError(.unavailable, "the spool folder '\(folder.path)' cannot be used: \(reason)")
         }
     }

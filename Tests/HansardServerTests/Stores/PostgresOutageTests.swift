@@ -4,6 +4,7 @@ import Hansard
 import Postgres
 import PostgresTesting
 import Testing
+import Web
 
 /// What only Postgres has: outages of the server, the age of tombstones, the mapping of its errors.
 @Suite struct PostgresOutageTests {
@@ -107,5 +108,15 @@ import Testing
     @Test func storedValuesStayOutOfMessages() {
         let error = PostgresError(.server, "duplicate", detail: "Key (digest)=(\\xdeadbeef)", sqlState: "23505")
         #expect(!HansardError(error).message.contains("deadbeef"))
+    }
+
+    /// A tenant learns that something is away, and nothing of where it is.
+    @Test(arguments: [PostgresError.Kind.unreachable, .timeout, .poolExhausted])
+    func whatLiesBehindIsForOperatorsAlone(_ kind: PostgresError.Kind) {
+        let error = HansardError(PostgresError(kind, "connection to server on socket '/run/db' failed"))
+        #expect(error.explanation.contains("/run/db") && describe(error).contains("/run/db"))
+        #expect(!error.message.contains("/run/db") && error.retryAfter != nil)
+        let answer = String(decoding: Problem(error).response(Sample.session(1)).body, as: UTF8.self)
+        #expect(answer.contains("unavailable") && !answer.contains("/run/db"))
     }
 }

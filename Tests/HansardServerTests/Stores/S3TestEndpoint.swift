@@ -126,7 +126,7 @@ enum S3TestEndpoint {
                 let error = error as? HansardError
                 #expect(error?.code == .unavailable)
                 #expect(
-                    error?.message.contains("'no-such-bucket-of-ours' does not exist") == true,
+                    error?.explanation.contains("'no-such-bucket-of-ours' does not exist") == true,
                     "\(error?.message ?? "")")
             }
         }

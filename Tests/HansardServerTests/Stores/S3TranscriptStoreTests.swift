@@ -136,8 +136,8 @@ import Testing
     ]) func aTranscriptIsStoredOnlyIfS3SaysSo(_ answer: TransferResponse) async throws {
         let store = store()
         bucket.set { _, _ in .answers(answer) }
-        let message = await message { _ = try await store.put(Sample.transcript(Sample.session(1))) }
-        #expect(message?.contains("is not AWS") == true && message?.contains("HANSARD_TRANSCRIPTS") == true)
+        let explanation = await explanation { _ = try await store.put(Sample.transcript(Sample.session(1))) }
+        #expect(explanation?.contains("is not AWS") == true && explanation?.contains("HANSARD_TRANSCRIPTS") == true)
     }
 
     @Test func aDamagedObjectIsAnErrorOfOurs() async throws {
@@ -174,20 +174,21 @@ import Testing
                 guard request.operation == operation else { return .works }
                 return .fails(AWSError(operation: operation, code: "AccessDenied", message: "no", status: 403))
             }
-            let message = await message { try await store.checkHealth() }
+            let explanation = await explanation { try await store.checkHealth() }
             let action = operation == "ListObjectsV2" ? "s3:ListBucket" : "s3:\(operation)"
             #expect(
-                message?.contains("the bucket 'box'") == true && message?.contains(action) == true, "\(message ?? "")")
+                explanation?.contains("the bucket 'box'") == true && explanation?.contains(action) == true,
+                "\(explanation ?? "")")
         }
     }
 
-    /// The message that `body` fails with.
-    private func message(_ body: () async throws -> Void) async -> String? {
+    /// What an operator reads of it when `body` fails.
+    private func explanation(_ body: () async throws -> Void) async -> String? {
         do {
             try await body()
             return nil
         } catch {
-            return (error as? HansardError)?.message
+            return (error as? HansardError)?.explanation
         }
     }
 }
@@ -224,22 +225,24 @@ import Testing
     {
         let mapped = error(status, code)
         #expect(mapped.code == .unavailable)
-        #expect(mapped.message.contains(words), "\(mapped.message)")
-        #expect(mapped.message.contains("as AWS said") && mapped.message.contains(code.isEmpty ? "PutObject" : code))
+        #expect(mapped.explanation.contains(words), "\(mapped.explanation)")
+        #expect(
+            mapped.explanation.contains("as AWS said") && mapped.explanation.contains(code.isEmpty ? "PutObject" : code)
+        )
         #expect(mapped.retryAfter == .seconds(1))
     }
 
     @Test func whatTheAnswerSaysIsTold() {
         let elsewhere = error(400, "AuthorizationHeaderMalformed", body: "<Error><Region>eu-west-3</Region></Error>")
-        #expect(elsewhere.message.contains("AWS_REGION=eu-west-3"))
+        #expect(elsewhere.explanation.contains("AWS_REGION=eu-west-3"))
         let late = error(
             403, "RequestTimeTooSkewed", body: "<Error><ServerTime>2026-01-01T00:00:00Z</ServerTime></Error>")
-        #expect(late.message.contains("2026-01-01T00:00:00Z"))
+        #expect(late.explanation.contains("2026-01-01T00:00:00Z"))
         let old = error(400, "InvalidSignatureException", "Signature expired: 20260101T000000Z is now earlier than x")
-        #expect(old.message.contains("clock"))
-        #expect(error(503, "SlowDown", isThrottling: true).message.contains("fewer calls"))
-        #expect(error(403, "", operation: "AbortMultipartUpload").message.contains("s3:AbortMultipartUpload"))
-        #expect(error(400, "AccessDeniedException", operation: "Query").message.contains("dynamodb:Query"))
+        #expect(old.explanation.contains("clock"))
+        #expect(error(503, "SlowDown", isThrottling: true).explanation.contains("fewer calls"))
+        #expect(error(403, "", operation: "AbortMultipartUpload").explanation.contains("s3:AbortMultipartUpload"))
+        #expect(error(400, "AccessDeniedException", operation: "Query").explanation.contains("dynamodb:Query"))
     }
 
     @Test func aWrongRequestIsADefectOfOurs() {
