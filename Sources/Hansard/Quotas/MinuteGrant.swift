@@ -29,7 +29,7 @@ public struct MinuteGrant: Sendable {
         /// Send this to `GrantStore.giveBack`.
         case giveBack(GrantRequest)
         /// So much of the limit is used by all nodes together, as far as this one knows, and so many milliseconds are
-        /// left. Each percentage is said once in a month, and only the higher if both come at once.
+        /// left. Each percentage is said once in a month for a limit, and only the higher if both come at once.
         case warn(percent: Int, remaining: Int64)
     }
 
@@ -135,9 +135,6 @@ public struct MinuteGrant: Sendable {
     /// Milliseconds of the limit that are used, as far as this node knows: what others hold counts as used.
     public var usedByAll: Int64 { use.map { $0.granted - max(0, held - used) } ?? 0 }
 
-    /// Whether more is used than the limit, which only a soft limit lets happen.
-    public var isOver: Bool { limit.milliseconds.map { usedByAll > $0 } ?? false }
-
     /// Whether it has been stopped and everything has been given back.
     public var isSettled: Bool {
         isRetired
@@ -199,7 +196,7 @@ public struct MinuteGrant: Sendable {
     /// The limit has changed. An older one than the one that is known says nothing.
     public mutating func limitChanged(_ limit: MinuteLimit, now: ContinuousClock.Instant) -> [Action] {
         if limit.version > self.limit.version {
-            self.limit = limit
+            adopt(limit)
             pollAt = nil
         }
         return decide(now)
@@ -236,8 +233,15 @@ public struct MinuteGrant: Sendable {
     private mutating func learn(_ use: QuotaUse, _ now: ContinuousClock.Instant) {
         self.use = use
         let isOutdated = limit.version > use.limit.version
-        if !isOutdated { limit = use.limit }
+        if !isOutdated { adopt(use.limit) }
         pollAt = use.remaining == 0 && !isOutdated ? now + Self.pollInterval : nil
+    }
+
+    /// Of a raised limit it is said anew that its end is near.
+    private mutating func adopt(_ next: MinuteLimit) {
+        guard next != limit else { return }
+        limit = next
+        warned = warned.flatMap { said in reached.map { min(said, $0) } }
     }
 
     /// The request that was under way got no answer: whether it was done is unknown, and it will be sent again.
@@ -269,13 +273,18 @@ public struct MinuteGrant: Sendable {
 
     private var warning: Action? {
         mutating get {
-            guard let most = limit.milliseconds, most > 0, use != nil, warned != Self.warnings.last else { return nil }
-            let used = usedByAll
-            guard let percent = Self.warnings.last(where: { Self.share($0, of: most) <= used }), percent > warned ?? 0
+            guard warned != Self.warnings.last, let most = limit.milliseconds, let percent = reached,
+                percent > warned ?? 0
             else { return nil }
             warned = percent
-            return .warn(percent: percent, remaining: max(0, most - used))
+            return .warn(percent: percent, remaining: max(0, most - usedByAll))
         }
+    }
+
+    /// The highest of `warnings` that is reached now; nil is none.
+    private var reached: Int? {
+        guard let most = limit.milliseconds, most > 0, use != nil else { return nil }
+        return Self.warnings.last { Self.share($0, of: most) <= usedByAll }
     }
 
     private static func share(_ percent: Int, of whole: Int64) -> Int64 {
