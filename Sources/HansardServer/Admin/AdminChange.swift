@@ -100,19 +100,17 @@ struct AdminTransactions: Sendable {
         find: @Sendable () async throws -> (tenant: TenantID, target: AuditEntry.Target),
         change: @Sendable (TenantID) async throws -> Void
     ) async throws -> HTTPResponse {
-        let key = try IdempotencyKey(call)
-        if let key, let kept = try await pool.asOperator({ try await kept(key, on: $0) }) { return kept }
         let (tenant, target) = try await find()
         let answer = AdminAnswer(status: 204, body: [], target: target, tenant: tenant)
         let (log, entry) = (PostgresAuditLog(pool: pool), entry(call, action, answer))
         try await log.append(entry)
         try await log.noting(entry) { try await change(tenant) }
         // It is done: that the answer could not be kept must not look as if it were not.
-        if let key { try? await pool.asOperator { try await keep(answer, key, on: $0) } }
+        if let key = try IdempotencyKey(call) { try? await pool.asOperator { try await keep(answer, key, on: $0) } }
         return answer.response
     }
 
-    /// Records that the token's role did not allow a call.
+    /// Records that the token did not allow a call.
     func denied(_ call: AdminCall) async throws {
         let tenant = try? call.tenant
         try await PostgresAuditLog(pool: pool).append(
@@ -132,6 +130,13 @@ struct AdminTransactions: Sendable {
     }
 
     // MARK: Repeated calls
+
+    /// What an earlier call with the same key was answered; nil if it is the first.
+    ///
+    /// - Throws: `.contradictory` if the key came with another body before, `.conflict` if that call is still running.
+    func kept(_ key: IdempotencyKey) async throws -> HTTPResponse? {
+        try await pool.asOperator { try await kept(key, on: $0) }
+    }
 
     private func kept(_ key: IdempotencyKey, on connection: Connection) async throws -> HTTPResponse? {
         // Whoever holds it is at work on the same call; its answer is not there yet.

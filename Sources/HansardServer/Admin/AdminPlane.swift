@@ -91,15 +91,22 @@ struct AdminPlane: Sendable {
             try await services.transactions.denied(call)
             throw HansardError(.forbidden, "the role '\(call.caller.role.rawValue)' may not do this")
         }
-        // Before anything else that can be wrong: whoever forgot it learns that first.
-        _ = try IdempotencyKey(call)
+        // Before anything else that can be wrong: whoever forgot it learns that first, and a repeated call has its answer
+        // whatever has become meanwhile of what it was about.
+        if let key = try IdempotencyKey(call), let kept = try await services.transactions.kept(key) { return kept }
         if let type = match.request.mediaType, type != "application/json", !match.request.body.isEmpty {
             let error = HansardError(
                 .invalid, "the body must be application/json, not '\(type.prefix(64))'", field: "content-type")
             return Problem(error, status: 415, title: "Unsupported media type", code: "unsupported_media_type")
                 .response(call.id)
         }
-        return try await route.answer(call)
+        do {
+            return try await route.answer(call)
+        } catch let error as HansardError where error.code == .forbidden {
+            // The route is for the role, and the tenants are not those of the token.
+            try await services.transactions.denied(call)
+            throw error
+        }
     }
 
     private func token(_ match: Route.Match, now: Date) throws(HansardError) -> AdminToken {

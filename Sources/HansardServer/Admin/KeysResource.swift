@@ -88,7 +88,7 @@ struct KeysResource: Sendable {
         try body.end()
         let made = key
         return try await admin.transactions.run(call, "key.create") { connection in
-            _ = try await connection.tenant(tenant)
+            try await connection.lockedTenant(tenant)
             try await connection.execute(
                 PostgresTenantStore.insertion(of: made, digest: Authenticator.digest(of: secret)))
             return made.answerWithSecret(secret, now: call.now)
@@ -104,7 +104,7 @@ struct KeysResource: Sendable {
         try body.end()
         let end = call.now.addingTimeInterval(Double(overlap ?? Self.defaultOverlapSeconds))
         return try await admin.transactions.run(call, "key.rotate") { connection in
-            let before = try await connection.key(id, of: tenant, expected: expected)
+            let before = try await connection.lockedKey(id, of: tenant, expected: expected)
             guard before.revokedAt == nil, before.isEnabled, before.expiresAt.map({ $0 > call.now }) ?? true else {
                 throw HansardError(
                     .conflict, "a key that is \(before.status(now: call.now)) is not rotated: make another")
@@ -117,7 +117,7 @@ struct KeysResource: Sendable {
             try await connection.execute(
                 PostgresTenantStore.insertion(of: key, digest: Authenticator.digest(of: secret)))
             var answer = key.answerWithSecret(secret, now: call.now)
-            answer.before = before.answer(now: call.now).body
+            answer.before = before.audited(now: call.now)
             return answer
         }
     }
@@ -139,7 +139,7 @@ struct KeysResource: Sendable {
         try call.requireQuery(only: [])
         if reads { try call.body().end() }
         return try await admin.transactions.run(call, action) { connection in
-            let before = try await connection.key(id, of: tenant, expected: expected)
+            let before = try await connection.lockedKey(id, of: tenant, expected: expected)
             var key = before
             try change(&key, call.now)
             return try await connection.store(key, after: before, at: call.now)
@@ -223,43 +223,65 @@ extension APIKey {
     }
 
     fileprivate func answerWithSecret(_ secret: String, now: Date) -> AdminAnswer {
-        AdminAnswer(
+        var answer = AdminAnswer(
             made: target, of: tenant,
             headers: [
                 ("ETag", EntityTag.text(revision)), ("Location", "\(TenantsResource.path)/\(tenant)/keys/\(id)"),
             ], secret: ("key", secret)
         ) { write(into: &$0, now: now) }
+        answer.after = audited(now: now)
+        return answer
+    }
+
+    /// What the audit log gets: it outlives the key, whose name and tags are to be forgotten with its tenant.
+    fileprivate func audited(now: Date) -> [UInt8] {
+        var text = JSONText()
+        text.object { writePowers(into: &$0, now: now) }
+        return text.bytes
     }
 
     func write(into text: inout JSONText, now: Date) {
         text.field("id", id.rawValue)
         text.field("tenant_id", tenant.description)
         text.field("name", name)
+        text.field("tags", tags)
+        writePowers(into: &text, now: now)
+        text.field("last_used_at", orNull: lastUsedAt.map(Timestamp.format))
+        text.field("created_at", Timestamp.format(createdAt))
+        text.field("updated_at", Timestamp.format(updatedAt))
+    }
+
+    private func writePowers(into text: inout JSONText, now: Date) {
         text.field("status", status(now: now))
         text.field("prefix", displayPrefix)
         text.field("suffix", displaySuffix)
         text.field("scopes", scopes.map(\.rawValue).sorted())
-        text.field("tags", tags)
         text.field("allowed_cidrs", allowedCIDRs)
         text.object("limits") { quotas.writeLimits(into: &$0) }
         text.field("family", family)
         text.field("expires_at", orNull: expiresAt.map(Timestamp.format))
         text.field("revoked_at", orNull: revokedAt.map(Timestamp.format))
-        text.field("last_used_at", orNull: lastUsedAt.map(Timestamp.format))
-        text.field("created_at", Timestamp.format(createdAt))
-        text.field("updated_at", Timestamp.format(updatedAt))
     }
 }
 
 extension Connection {
     /// A key of the tenant.
-    fileprivate func key(_ id: KeyID, of tenant: TenantID, expected: Int64? = nil) throws -> APIKey {
+    fileprivate func key(_ id: KeyID, of tenant: TenantID) throws -> APIKey {
         let rows = try query(
             """
             SELECT k.* FROM api_keys k JOIN tenants t USING (tenant_id)
             WHERE k.key_id = \(id.rawValue) AND k.tenant_id = \(tenant.rawValue) AND t.status <> 'deleted'
             """)
         guard let key = try rows.first.map(APIKey.init(row:)) else { throw AdminCall.nothingHere }
+        return key
+    }
+
+    /// A key of the tenant that nobody else changes until the transaction ends.
+    ///
+    /// - Parameter expected: the revision that the caller believes in; `.stale` is thrown if it is another.
+    fileprivate func lockedKey(_ id: KeyID, of tenant: TenantID, expected: Int64?) throws -> APIKey {
+        try lockedTenant(tenant)
+        let key = try key(id, of: tenant)
         try requireRevision(key.revision, expected)
         return key
     }
@@ -269,7 +291,7 @@ extension Connection {
         key.revision += 1
         key.updatedAt = now
         if key.quotas != before.quotas { key.quotas.version = before.quotas.version + 1 }
-        let stored = try execute(
+        try execute(
             """
             UPDATE api_keys SET name = \(key.name), scopes = \(key.scopes.map(\.rawValue).sorted()),
                 is_enabled = \(key.isEnabled), expires_at = \(key.expiresAt), tags = \(key.tags),
@@ -278,11 +300,10 @@ extension Connection {
                 max_minutes_per_month = \(key.quotas.maxMinutesPerMonth),
                 max_seconds_per_session = \(key.quotas.maxSecondsPerSession), limit_version = \(key.quotas.version),
                 revoked_at = \(key.revokedAt), revision = \(key.revision), updated_at = \(now)
-            WHERE key_id = \(key.id.rawValue) AND revision = \(before.revision)
+            WHERE key_id = \(key.id.rawValue)
             """)
-        guard stored == 1 else { throw HansardError.contention("the key was changed at the same moment") }
         var answer = key.answer(now: now)
-        (answer.before, answer.after) = (before.answer(now: now).body, answer.body)
+        (answer.before, answer.after) = (before.audited(now: now), key.audited(now: now))
         return answer
     }
 }

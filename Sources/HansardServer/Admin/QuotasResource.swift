@@ -48,7 +48,7 @@ struct QuotasResource: Sendable {
         try body.end()
         let wanted = quotas
         return try await admin.transactions.run(call, "quotas.set") { connection in
-            let before = try await connection.tenant(id, expected: expected)
+            let before = try await connection.lockedTenant(id, expected: expected)
             var quotas = wanted
             quotas.version = before.quotas.version + 1
             try await connection.execute(

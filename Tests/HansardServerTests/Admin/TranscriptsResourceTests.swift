@@ -8,60 +8,31 @@ import Web
 
 /// Operators' reading and erasing of transcripts, through the router: what the audit log has of it whatever fails.
 @Suite struct TranscriptsResourceTests {
-    /// A database with a tenant and its past session, and a store that can be made to fail.
+    /// With a past session of the tenant and its transcript.
     struct Fixture {
-        let stores: StoreFixture
-        let transcripts = MemoryTranscriptStore()
-        let router: Router
+        let admin: AdminFixture
         let session = Sample.session(1)
         var path: String { "/v1/admin/transcripts/\(session)" }
+        var stores: StoreFixture { admin.stores }
+        var transcripts: MemoryTranscriptStore { admin.transcripts }
 
         static func run(_ body: (Fixture) async throws -> Void) async throws {
-            let stores = try await StoreFixture.make()
-            do {
-                try await body(try await Fixture(stores))
-            } catch {
-                await stores.close()
-                throw error
+            try await AdminFixture.run { admin async throws in
+                let fixture = Fixture(admin: admin)
+                let end = Sample.end(fixture.session, holder: Sample.epoch())
+                try await PostgresUsageStore(pool: admin.stores.pool).record([end.usage(transcriptLocation: "x")])
+                _ = try await admin.transcripts.put(try #require(end.end.transcript))
+                try await body(fixture)
             }
-            await stores.close()
-        }
-
-        private init(_ stores: StoreFixture) async throws {
-            self.stores = stores
-            let owner = PostgresTenantStore(pool: stores.ownerPool)
-            try await owner.create(Tenant(id: Sample.tenant, name: "one", createdAt: moment(0)))
-            let access = AccessDirectory(store: PostgresTenantStore(pool: stores.pool), logger: LogRecorder().logger)
-            try await access.refresh()
-            let services = AdminServices(
-                access: access, pool: stores.pool, connections: PostgresConnectionStore(pool: stores.pool),
-                transcripts: transcripts, auditHeads: transcripts, engines: [], secrets: [[1]],
-                logger: LogRecorder().logger,
-                randomBytes: { count in (0..<count).map { _ in .random(in: 0...255) } })
-            router = Router(
-                routes: AdminPlane(services: services, identity: .command("tester")).routes, metrics: Metrics(),
-                logger: LogRecorder().logger, randomBytes: services.randomBytes)
-            let end = Sample.end(session, holder: Sample.epoch())
-            try await PostgresUsageStore(pool: stores.pool).record([end.usage(transcriptLocation: "x")])
-            _ = try await transcripts.put(try #require(end.end.transcript))
         }
 
         func call(
             _ method: String, _ path: String? = nil, query: String = "", name: String? = nil
         ) async -> HTTPResponse {
-            var headers: HTTPHeaders = [:]
-            if let name { headers.add("idempotency-key", name) }
-            return await router.respond(
-                to: HTTPRequest(
-                    method: method, path: path ?? self.path, query: query, headers: headers, body: [], peer: REST.peer))
+            await admin.call(method, path ?? self.path, query: query, name: name)
         }
 
-        /// What the tenant's chain has, oldest first.
-        func log() async throws -> [String] {
-            try await stores.ownerPool.query(
-                "SELECT action || ' ' || outcome AS said FROM audit_log WHERE tenant_id = \(Sample.tenant.rawValue) ORDER BY place"
-            ).map { try $0.value("said") }
-        }
+        func log() async throws -> [String] { try await admin.log(Sample.tenant) }
 
         /// Takes the log away, while the rest of the database is there.
         func takeLogAway() async throws {
