@@ -129,6 +129,9 @@ public protocol ConnectionStore: Sendable {
     /// Raises the store's idea of the owner's limit to this one, if its version is higher.
     func setLimit(_ limit: AdmissionLimit, owner: QuotaOwner) async throws
 
+    /// How many sessions the owner has begun in the UTC minute of a moment. They are counted while their number is limited.
+    func newSessions(of owner: QuotaOwner, inMinuteOf moment: Date) async throws -> Int
+
     /// The tenant's leases, oldest first.
     func leases(of tenant: TenantID) async throws -> [Lease]
 

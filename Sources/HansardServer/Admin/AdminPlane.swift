@@ -56,9 +56,19 @@ struct AdminServices: Sendable {
     }
 
     /// What a tenant uses now.
-    func use(_ tenant: TenantID, _ now: Date) async throws -> LiveUse {
-        let granted = try await connections.use(of: .tenant(tenant), in: QuotaPeriod(now))?.granted
-        return LiveUse(sessions: try await connections.leases(of: tenant).count, monthMilliseconds: granted)
+    func use(of tenant: Tenant, at now: Date) async throws -> LiveUse {
+        let owner = QuotaOwner.tenant(tenant.id)
+        var use = LiveUse(sessions: try await connections.leases(of: tenant.id).count)
+        if tenant.quotas.maxNewSessionsPerMinute != nil {
+            use.newSessions = try await connections.newSessions(of: owner, inMinuteOf: now)
+        }
+        if let limit = tenant.quotas.minutes.milliseconds,
+            let granted = try await connections.use(of: owner, in: QuotaPeriod(now))?.granted
+        {
+            use.monthMilliseconds = granted
+            use.overageMilliseconds = max(0, granted - limit)
+        }
+        return use
     }
 }
 

@@ -21,7 +21,7 @@ struct QuotasResource: Sendable {
         try call.requireQuery(only: [])
         let id = try call.tenant
         let tenant = try await admin.read { try await $0.tenant(id) }
-        let use = try await admin.use(id, call.now)
+        let use = try await admin.use(of: tenant, at: call.now)
         var text = JSONText()
         text.object { text in
             tenant.quotas.write(into: &text)
@@ -77,15 +77,21 @@ struct QuotasResource: Sendable {
     }
 }
 
-/// What a tenant uses of its limits at a moment.
+/// What a tenant uses of its limits at a moment. nil is what is not counted, because it is not limited.
 struct LiveUse: Sendable {
     var sessions: Int
+    /// Sessions begun in this UTC minute.
+    var newSessions: Int?
     /// Audio given out to nodes for this month, in milliseconds: what was used, and what nodes hold for the next seconds.
     var monthMilliseconds: Int64?
+    /// What of that is beyond the month's limit: under the policy `soft`, or since the limit was lowered.
+    var overageMilliseconds: Int64?
 
     func write(into text: inout JSONText) {
         text.field("concurrent_sessions", sessions)
+        text.field("new_sessions_this_minute", orNull: newSessions)
         text.field("minutes_this_month", orNull: monthMilliseconds.map { Int($0 / 60_000) })
+        text.field("overage_minutes_this_month", orNull: overageMilliseconds.map { Int($0 / 60_000) })
     }
 }
 

@@ -1,3 +1,4 @@
+public import FoundationEssentials
 public import Hansard
 public import Postgres
 
@@ -118,6 +119,14 @@ public struct PostgresConnectionStore: ConnectionStore {
                         \(limit.version))::admission_limit)::text
                 """
             )
+        }
+    }
+
+    /// See `ConnectionStore`.
+    public func newSessions(of owner: QuotaOwner, inMinuteOf moment: Date) async throws -> Int {
+        try await HansardError.mapping {
+            let rows = try await pool.query("SELECT new_sessions_in_minute(\(owner.description), \(moment)) AS begun")
+            return try rows.only().value("begun")
         }
     }
 

@@ -58,6 +58,7 @@ import Testing
             let outcomes = try await claim((0..<200).map { _ in lease() }, limits(perMinute: 50), subject)
             #expect(outcomes.count { $0 == .claimed } == 50)
             #expect(outcomes.count { $0 == begun(50) } == 150)
+            #expect(try await subject.peer.newSessions(of: .tenant(tenant), inMinuteOf: moment(0)) == 50)
             #expect(try await subject.store.leases(of: tenant).count == 50)
             #expect(try await subject.peer.repairCount(of: tenant) == 0)
         }
@@ -79,6 +80,12 @@ import Testing
             #expect(try await store.claim(lease(start + 60), limits: two) == .claimed)
             #expect(try await store.claim(lease(start - 1), limits: two) == .claimed)
             #expect(try await store.repairCount(of: tenant) == 0)
+            for (second, count) in [
+                (start - 61, 0), (start - 60, 1), (start - 1, 1), (start, 2), (start + 59, 2), (start + 60, 1),
+            ] {
+                #expect(try await store.newSessions(of: .tenant(tenant), inMinuteOf: moment(second)) == count)
+            }
+            #expect(try await store.newSessions(of: .key(key), inMinuteOf: moment(start)) == 0)
         }
     }
 

@@ -35,6 +35,7 @@ import Testing
         "leases_held_by": "SELECT leases_held_by('n', gen_random_uuid())::text",
         "minute_grants_held_by": "SELECT minute_grants_held_by('n', gen_random_uuid())::text",
         "minutes_used": "SELECT minutes_used('T#door', '2026-01')::text",
+        "new_sessions_in_minute": "SELECT new_sessions_in_minute('T#door', now())::text",
         "prune_rows":
             "SELECT prune_rows(now(), now(), 10, now() - interval '1 day', now() - interval '1 day', now())::text",
         "reap_lease": "SELECT reap_lease(gen_random_uuid(), gen_random_uuid(), 'n', gen_random_uuid(), NULL)::text",

@@ -97,6 +97,12 @@ final class MemoryConnectionStore: ConnectionStore {
         try await faults.call("setLimit") { state.withLock { raise(&$0, limit, owner) } }
     }
 
+    func newSessions(of owner: QuotaOwner, inMinuteOf moment: Date) async throws -> Int {
+        try await faults.call("newSessions") {
+            state.withLock { $0.begun[owner]?[Int(moment.timeIntervalSince1970 / 60)] ?? 0 }
+        }
+    }
+
     func leases(of tenant: TenantID) async throws -> [Lease] {
         try await faults.call("leases") {
             state.withLock { Array($0.leases[tenant, default: [:]].values) }.sorted { $0.claimedAt < $1.claimedAt }

@@ -101,6 +101,13 @@ struct DynamoDBConnectionStore: ConnectionStore {
         throw HansardError.contention("the tenant's limit changes too fast to claim a slot")
     }
 
+    func newSessions(of owner: QuotaOwner, inMinuteOf moment: Date) async throws -> Int {
+        try await HansardError.mapping(subject) {
+            let item = try await table.get(DynamoDBItems.minuteKey(owner, ClaimMinute(of: moment)))
+            return Int(clamping: item?["n"]?.integer ?? 0)
+        }
+    }
+
     func setLimit(_ limit: AdmissionLimit, owner: QuotaOwner) async throws {
         try await HansardError.mapping(subject) {
             try await Self.setLimit(limit, owner: owner, in: table, surroundings)

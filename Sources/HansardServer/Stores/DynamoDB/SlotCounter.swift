@@ -205,7 +205,9 @@ extension LimitReached {
 struct ClaimMinute: Hashable, CustomStringConvertible {
     private let minutes: Int64
 
-    init(of lease: Lease) { minutes = Int64((lease.claimedAt.timeIntervalSince1970 / 60).rounded(.down)) }
+    init(of moment: Date) { minutes = Int64((moment.timeIntervalSince1970 / 60).rounded(.down)) }
+
+    init(of lease: Lease) { self.init(of: lease.claimedAt) }
 
     /// `2026-11-23T02:20`.
     var description: String {
