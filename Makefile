@@ -38,6 +38,7 @@ test-clients: build sdks stand-ins
 
 prove: test ## The tests, and then the long checks
 	HANSARD_FUZZ_ROUNDS=1000000 swift test --disable-xctest --skip-build --filter EventStreamFuzzTests
+	HANSARD_RATING_PLANS=100000 swift test --disable-xctest --skip-build --filter RatingReferenceTests
 	$(PYTEST) -m long $(PYTEST_ARGS)
 
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else

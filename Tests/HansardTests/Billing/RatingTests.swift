@@ -1,0 +1,118 @@
+import Hansard
+import Testing
+
+/// How usage becomes money, by examples that can be checked by hand.
+@Suite struct RatingTests {
+    private static let dollars = Currency("USD")!
+
+    private static func plan(
+        _ tiers: [Tier], _ mode: TierMode = .graduated, included: Int64 = 0, increment: Int64 = 1, minimum: Int64 = 0,
+        commitment: String = "0"
+    ) throws -> PlanVersion {
+        let plan = PlanVersion(
+            currency: dollars, increment: increment, minimum: minimum, commitment: try #require(Price(commitment)),
+            charges: [Charge(mode: mode, includedMinutes: included, tiers: tiers)])
+        try plan.check()
+        return plan
+    }
+
+    private static func tier(_ upTo: Int64?, _ price: String) throws -> Tier {
+        Tier(upTo: upTo, unitPrice: try #require(Price(price)))
+    }
+
+    private func lines(_ plan: PlanVersion, _ times: [(before: Int64, milliseconds: Int64)]) -> [RatedLine] {
+        var rating = Rating(plan)
+        for time in times {
+            rating.add(
+                BillableTime(
+                    engine: "e", language: "en", isBeginning: time.before == 0, before: time.before,
+                    milliseconds: time.milliseconds))
+        }
+        return rating.lines
+    }
+
+    /// A session that a period's end cuts is billed once, as a whole.
+    @Test(arguments: [[90_500], [1, 90_499], [14_999, 1, 75_500], [30_250, 30_250, 30_000]])
+    func partsOfASessionAreBilledAsTheWhole(_ parts: [Int64]) throws {
+        let plan = try Self.plan([Self.tier(nil, "0.60")], increment: 1_000, minimum: 15_000)
+        var (before, billed): (Int64, Int64) = (0, 0)
+        for part in parts {
+            billed += lines(plan, [(before, part)])[0].billed
+            before += part
+        }
+        #expect(billed == 91_000)
+    }
+
+    @Test func theMinimumIsForSessionsThatHadSomething() throws {
+        let plan = try Self.plan([Self.tier(nil, "0.60")], minimum: 15_000)
+        #expect(lines(plan, [(0, 0)])[0].billed == 0)
+        #expect(lines(plan, [(0, 1)])[0].billed == 15_000)
+        #expect(lines(plan, [(1, 14_999)])[0].billed == 0, "it was billed with the first part")
+        #expect(lines(plan, [(1, 15_000)])[0].billed == 1)
+    }
+
+    /// Two minutes at 1, the third at 0.50: or three at 0.50.
+    @Test(arguments: [(TierMode.graduated, "2.50", [120_000, 60_000]), (.volume, "1.50", [180_000])])
+    func tiersAreGraduatedOrByVolume(_ mode: TierMode, _ amount: String, _ times: [Int64]) throws {
+        let plan = try Self.plan([Self.tier(2, "1"), Self.tier(nil, "0.5")], mode)
+        let line = lines(plan, [(0, 180_000)])[0]
+        #expect("\(line.amount)" == amount && line.tiers.map(\.milliseconds) == times)
+        // The end of a tier is in it.
+        #expect("\(lines(plan, [(0, 120_000)])[0].amount)" == "2.00")
+    }
+
+    @Test func includedMinutesComeBeforeTiers() throws {
+        let plan = try Self.plan([Self.tier(1, "1"), Self.tier(nil, "2")], included: 2)
+        let line = lines(plan, [(0, 240_000)])[0]
+        #expect(line.included == 120_000 && line.billed == 240_000 && "\(line.amount)" == "3.00")
+        #expect("\(lines(plan, [(0, 119_999)])[0].precise)" == "0")
+    }
+
+    @Test func aLineIsRoundedOnceAndTheTotalIsTheSumOfLines() throws {
+        // 0.005 by three sessions: rounded each for itself they would be 0.03.
+        let plan = try Self.plan([Self.tier(nil, "0.005")])
+        let three = lines(plan, Array(repeating: (0, 60_000), count: 3))
+        #expect("\(three[0].precise)" == "0.015" && "\(three[0].amount)" == "0.02" && three[0].sessions == 3)
+        #expect("\(Rating.total(three, Self.dollars))" == "0.02")
+        // A third of a minute at one: without an end.
+        #expect("\(lines(try Self.plan([Self.tier(nil, "1")]), [(0, 20_000)])[0].precise)" == "0.333333333333")
+    }
+
+    @Test func whatLacksOfTheCommitmentIsALineOfItsOwn() throws {
+        let plan = try Self.plan([Self.tier(nil, "1")], commitment: "10")
+        let little = lines(plan, [(0, 90_000)])
+        #expect(little.map(\.subject) == [.charge(0), .commitment])
+        #expect(little.map { "\($0.amount)" } == ["1.50", "8.50"])
+        #expect(lines(plan, [(0, 600_000)]).map(\.subject) == [.charge(0)])
+        #expect("\(Rating.total(lines(plan, []), Self.dollars))" == "10.00")
+    }
+
+    /// The first charge that covers it; what none does costs nothing and is seen.
+    @Test func chargesAreByEngineAndLanguage() throws {
+        let plan = PlanVersion(
+            currency: Self.dollars,
+            charges: [
+                Charge(engine: "a", language: "de", tiers: [try Self.tier(nil, "3")]),
+                Charge(engine: "a", tiers: [try Self.tier(nil, "2")]),
+                Charge(language: "de", tiers: [try Self.tier(nil, "1")]),
+            ])
+        try plan.check()
+        var rating = Rating(plan)
+        for (engine, language) in [("a", "de"), ("a", "en"), ("b", "de"), ("b", "en")] {
+            rating.add(BillableTime(engine: engine, language: language, milliseconds: 60_000))
+        }
+        #expect(rating.lines.map(\.subject) == [.charge(0), .charge(1), .charge(2), .unpriced])
+        #expect(rating.lines.map { "\($0.amount)" } == ["3.00", "2.00", "1.00", "0.00"])
+        #expect(rating.lines.allSatisfy { $0.raw == 60_000 })
+    }
+
+    /// The most of everything is still exact.
+    @Test func theLargestAmountsDoNotOverflow() throws {
+        let plan = PlanVersion(
+            currency: Self.dollars, charges: [Charge(unit: .minute, tiers: [Tier(unitPrice: Price.most)])])
+        let century: Int64 = 100 * 366 * 86_400_000
+        let line = lines(plan, [(0, century)])[0]
+        #expect(line.precise == Amount(century, at: .most, per: .minute))
+        #expect("\(line.amount)" == "\(century / 60_000)000000000.00")
+    }
+}

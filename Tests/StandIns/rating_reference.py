@@ -1,0 +1,163 @@
+"""Random plans and usage, and what they come to by an independent calculation with Python's decimal.
+
+usage: rating_reference.py SEED COUNT; writes a JSON object a line: plan, times, lines, total.
+"""
+
+import json
+import random
+import sys
+from decimal import ROUND_HALF_UP, Decimal, getcontext
+
+# Enough that no quotient that has an end is cut.
+getcontext().prec = 100
+
+PLACES = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3, "CLF": 4}
+UNITS = {"minute": 60_000, "hour": 3_600_000}
+ENGINES = ["pocketsphinx", "amazon-transcribe", "deepgram"]
+LANGUAGES = ["en", "de", "pt-BR"]
+
+
+def price(chance: random.Random, most: int) -> str:
+    places = chance.choice([0, 1, 2, 4, 6, 12])
+    digits = "".join(chance.choice("0123456789") for _ in range(places))
+    return f"{chance.randrange(most)}.{digits}" if places else str(chance.randrange(most))
+
+
+def charge(chance: random.Random, engine: str | None, language: str | None) -> dict:
+    ends = sorted(chance.sample(range(1, 500), chance.randrange(4)))
+    return {
+        "engine": engine,
+        "language": language,
+        "unit": chance.choice(list(UNITS)),
+        "mode": chance.choice(["graduated", "volume"]),
+        "includedMinutes": chance.choice([0, 0, 1, 60, 300]),
+        "tiers": [{"upTo": end, "unitPrice": price(chance, 3)} for end in [*ends, None]],
+    }
+
+
+def plan(chance: random.Random) -> dict:
+    charges = []
+    if chance.random() < 0.5:
+        charges.append(charge(chance, chance.choice(ENGINES), chance.choice(LANGUAGES)))
+    if chance.random() < 0.5:
+        charges.append(charge(chance, chance.choice(ENGINES), None))
+    # Sometimes there is time that has no price.
+    if not charges or chance.random() < 0.8:
+        charges.append(charge(chance, None, None))
+    return {
+        "currency": chance.choice(list(PLACES)),
+        "time": "audio",
+        "increment": chance.choice([1, 100, 1_000, 6_000, 60_000]),
+        "minimum": chance.choice([0, 0, 15_000, 10_500]),
+        "commitment": chance.choice(["0", "0", price(chance, 500)]),
+        "charges": charges,
+    }
+
+
+def times(chance: random.Random) -> list[dict]:
+    made = []
+    for _ in range(chance.randrange(12)):
+        language, before = chance.choice(LANGUAGES), chance.choice([0, 0, 0, chance.randrange(1, 10_000_000)])
+        # A session may have been at several engines, one after the other.
+        begins = before == 0
+        for _ in range(chance.choice([1, 1, 2])):
+            length = chance.choice([0, 1, chance.randrange(20_000), chance.randrange(20_000_000)])
+            made.append(
+                {
+                    "engine": chance.choice(ENGINES),
+                    "language": language,
+                    "isBeginning": begins,
+                    "before": before,
+                    "milliseconds": length,
+                }
+            )
+            before += length
+            begins = False
+    return made
+
+
+def billed(milliseconds: int, plan: dict) -> int:
+    if milliseconds == 0:
+        return 0
+    return max(-(-milliseconds // plan["increment"]) * plan["increment"], plan["minimum"])
+
+
+def rounded(amount: Decimal, places: int) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+
+
+def plain(amount: Decimal) -> str:
+    return format(rounded(amount, 12).normalize(), "f")
+
+
+def cost(milliseconds: int, charge: dict) -> Decimal:
+    """Divides once and last: a third of a minute has no end, and what is made of it would be rounded twice."""
+    unit, total, start = UNITS[charge["unit"]], Decimal(0), 0
+    for tier in charge["tiers"]:
+        end = milliseconds if tier["upTo"] is None else min(milliseconds, tier["upTo"] * unit)
+        if charge["mode"] == "volume" and end == milliseconds:
+            return milliseconds * Decimal(tier["unitPrice"]) / unit
+        if charge["mode"] == "graduated" and end > start:
+            total += (end - start) * Decimal(tier["unitPrice"])
+            start = end
+    return total / unit
+
+
+def rate(plan: dict, times: list[dict]) -> tuple[list[dict], Decimal]:
+    places = PLACES[plan["currency"]]
+    sums: dict[int | None, list[int]] = {index: [0, 0, 0] for index in range(len(plan["charges"]))}
+    for time in times:
+        takers = (
+            index
+            for index, charge in enumerate(plan["charges"])
+            if charge["engine"] in (None, time["engine"]) and charge["language"] in (None, time["language"])
+        )
+        sums_of = sums.setdefault(next(takers, None), [0, 0, 0])
+        sums_of[0] += time["isBeginning"]
+        sums_of[1] += time["milliseconds"]
+        sums_of[2] += billed(time["before"] + time["milliseconds"], plan) - billed(time["before"], plan)
+    lines, total = [], Decimal(0)
+    for index, (sessions, raw, paid) in sums.items():
+        charge = plan["charges"][index] if index is not None else None
+        included = min(paid, charge["includedMinutes"] * 60_000) if charge else 0
+        precise = cost(paid - included, charge) if charge else Decimal(0)
+        amount = rounded(precise, places)
+        total += amount
+        lines.append(
+            {
+                "subject": "unpriced" if index is None else f"charge {index}",
+                "sessions": sessions,
+                "raw": raw,
+                "billed": paid,
+                "included": included,
+                "precise": plain(precise),
+                "amount": str(amount),
+            }
+        )
+    lacking = Decimal(plan["commitment"]) - total
+    if lacking > 0:
+        amount = rounded(lacking, places)
+        total += amount
+        lines.append(
+            {
+                "subject": "commitment",
+                "sessions": 0,
+                "raw": 0,
+                "billed": 0,
+                "included": 0,
+                "precise": plain(lacking),
+                "amount": str(amount),
+            }
+        )
+    return lines, total
+
+
+def main() -> None:
+    chance = random.Random(int(sys.argv[1]))
+    for _ in range(int(sys.argv[2])):
+        made, used = plan(chance), times(chance)
+        lines, total = rate(made, used)
+        print(json.dumps({"plan": made, "times": used, "lines": lines, "total": str(total)}))
+
+
+main()
