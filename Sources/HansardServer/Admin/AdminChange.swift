@@ -88,6 +88,15 @@ struct AdminTransactions: Sendable {
         return response
     }
 
+    /// What an earlier call with the same `Idempotency-Key` was answered, for calls that look for something elsewhere first: what
+    /// that call did may have taken it away.
+    ///
+    /// - Throws: as `run` does.
+    func replayed(_ call: AdminCall) async throws -> HTTPResponse? {
+        guard let key = try IdempotencyKey(call) else { return nil }
+        return try await pool.asOperator { try await kept(key, on: $0) }
+    }
+
     /// Runs a change in another store than the database, which cannot be one step with its entry in the audit log: the entry
     /// is written before it (`AuditLog.noting` says why), the answer for a repeated call after it, since it must not be told
     /// what did not happen. Two calls at once with one key may both do it; it must be harmless to repeat.
@@ -100,15 +109,14 @@ struct AdminTransactions: Sendable {
         find: @Sendable () async throws -> (tenant: TenantID, target: AuditEntry.Target),
         change: @Sendable (TenantID) async throws -> Void
     ) async throws -> HTTPResponse {
-        let key = try IdempotencyKey(call)
-        if let key, let kept = try await pool.asOperator({ try await kept(key, on: $0) }) { return kept }
+        if let replayed = try await replayed(call) { return replayed }
         let (tenant, target) = try await find()
         let answer = AdminAnswer(status: 204, body: [], target: target, tenant: tenant)
         let (log, entry) = (PostgresAuditLog(pool: pool), entry(call, action, answer))
         try await log.append(entry)
         try await log.noting(entry) { try await change(tenant) }
         // It is done: that the answer could not be kept must not look as if it were not.
-        if let key { try? await pool.asOperator { try await keep(answer, key, on: $0) } }
+        if let key = try IdempotencyKey(call) { try? await pool.asOperator { try await keep(answer, key, on: $0) } }
         return answer.response
     }
 

@@ -66,6 +66,7 @@ struct NodesResource: Sendable {
         try call.requireQuery(only: [])
         try call.body().end()
         let node = try call.segment("node")
+        if let replayed = try await admin.transactions.replayed(call) { return replayed }
         guard try await admin.connections.nodes().contains(where: { $0.epoch.node == node }) else {
             throw AdminCall.nothingHere
         }

@@ -56,6 +56,7 @@ struct SessionsResource: Sendable {
         try call.requireQuery(only: [])
         try call.body().end()
         let (tenant, id) = (try call.tenant, try call.session)
+        if let replayed = try await admin.transactions.replayed(call) { return replayed }
         let lease = try await admin.sessions(.tenant(tenant)).live(id)
         return try await admin.transactions.run(call, "session.terminate") { connection in
             try await connection.give(.terminate(id), of: tenant, id: UUID(), at: call.now)

@@ -7,7 +7,10 @@ import uuid
 
 import pytest
 
+from contract import operation
 from operators import Operator
+from processes import wait_until
+from subjects import subjects
 
 TENANTS = "/v1/admin/tenants"
 JSON = "application/json"
@@ -174,6 +177,19 @@ def test_calls_at_once_with_one_idempotency_key_are_one_call(owner):
     made = owner.call("GET", f"{TENANTS}?name=once%20{name}").json()["data"]
     assert len(made) == 1
     assert {answer.json()["id"] for answer in answers if answer.status_code == 201} == {made[0]["id"]}
+
+
+def test_a_call_that_took_away_what_it_was_about_may_be_repeated(owner):
+    one, repeat = operation("terminateTenantSession"), {"Idempotency-Key": str(uuid.uuid4())}
+    with subjects(owner, one, owner.tenant()) as names:
+        path = one.path.format(**names)
+        first = owner.call("POST", path, **repeat)
+        assert first.status_code == 202
+        wait_until(lambda: owner.call("POST", path).status_code == 409, 10, "the session has ended")
+        again = owner.call("POST", path, **repeat)
+    one.check(again)
+    assert again.status_code == 202 and again.json() == first.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
 
 
 @pytest.mark.parametrize("tag", ["x", '"r0"', '"r2"', 'W/"r1"', '"r1", "r2"', '"r99999999999999999999"', '"r-1"', '"r+1"'])
