@@ -4,10 +4,10 @@ import contextlib
 import time
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from engines import SYNTHETIC
-from listen import LINEAR16, ListenSession, handshake, refusal, token
+from listen import LINEAR16, ListenSession, handshake, live, outcome, refusal, token
 from operators import Operator
 from processes import wait_until
 
@@ -46,20 +46,10 @@ class Limited:
 
     def listen(self) -> ListenSession:
         """A session that has its slot."""
-        session = ListenSession(self.admin.server, LINEAR16 | {"interim_results": "true"}, key=self.key)
-        session.send(SECOND)
-        session.wait_for(lambda message: message["type"] == "Results")
-        return session
+        return live([self.admin.server], self.key)[0]
 
     def come(self) -> tuple[int, str]:
-        """What becomes of one more who has nothing to say: its close, or the handshake's refusal."""
-        try:
-            with ListenSession(self.admin.server, LINEAR16, key=self.key) as session:
-                with contextlib.suppress(ConnectionClosed):
-                    session.close_stream()
-                return session.wait_closed(30)
-        except InvalidStatus as refused:
-            return refused.response.status_code, refused.response.headers["dg-error"]
+        return outcome(self.admin.server, self.key)
 
     def granted(self) -> int:
         """Milliseconds of the month that nodes have used or hold."""

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from fleet import Fleet, Node
-from listen import LINEAR16, ListenSession, handshake, token
+from listen import ListenSession, handshake, live, token
 from operators import Operator
 from postgres_proxy import FaultyPostgres, deafen, holding, pass_on
 
@@ -58,16 +58,6 @@ class Figures:
         for name, times in self.of.items():
             figures = f"p50 {self.percentile(name, 50):.0f}, p99 {self.percentile(name, 99):.0f}, max {max(times):.0f} ms"
             print(f"{what}, {name}: {len(times)} sockets, {figures}")
-
-
-def live(nodes: list, key: str) -> list[ListenSession]:
-    """A session on each, once all have their slots."""
-    sessions = [ListenSession(node, LINEAR16 | {"interim_results": "true"}, key=key) for node in nodes]
-    for session in sessions:
-        session.send(bytes(32_000))
-    for session in sessions:
-        session.wait_for(lambda message: message["type"] == "Results")
-    return sessions
 
 
 def revoke(operator: Operator, tenant: str, nodes: list, keys: list[dict], pause: float) -> Figures:

@@ -5,7 +5,7 @@ from requests import Response
 
 from contract import operation
 from fleet import check_quiet, said, wait_for_state, wait_until_known
-from listen import LINEAR16, ListenSession, handshake, refusal, token
+from listen import ListenSession, handshake, live, refusal, token
 from operators import Operator
 from processes import wait_until
 from revoked_keys import ProxiedNodes
@@ -29,9 +29,7 @@ def operator(fleet, state, bucket) -> Operator:
 
 
 def speaking(node, key: str | None = None) -> ListenSession:
-    session = ListenSession(node, LINEAR16 | {"interim_results": "true"}, key=key)
-    go_on(session)
-    return session
+    return live([node], key)[0]
 
 
 def go_on(session: ListenSession) -> None:

@@ -7,10 +7,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from fleet import check_quiet, wait_until_known
-from listen import ListenSession, handshake, token
+from listen import ListenSession, handshake, live, token
 from operators import Operator
 from processes import wait_until
-from revoked_keys import REVOKED, ProxiedNodes, live, revoke
+from revoked_keys import REVOKED, ProxiedNodes, revoke
 
 pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
 
