@@ -12,6 +12,7 @@ from engines import SYNTHETIC
 from listen import LINEAR16, ListenSession, handshake, refusal, token
 from operators import Operator
 from processes import wait_until
+from raw_requests import send_raw
 from server import free_port
 
 CLOSED_WITHIN = 5
@@ -193,6 +194,8 @@ def test_the_admin_api_may_have_an_address_of_its_own(own_server):
     port = free_port()
     server = own_server(HANSARD_ADMIN_LISTEN=f"127.0.0.1:{port}")
     assert Operator.owner(server).call("GET", "/v1/admin/tenants").status_code == 404
+    for path in ("//v1/admin/tenants", "/v1/listen/../admin/tenants", "/v1/%2e%2e/v1/admin/tenants", "/v1%2fadmin%2ftenants"):
+        assert send_raw(Operator.owner(server), "GET", path).status == 404, path
     apart = replace(Operator.owner(server), url=f"http://127.0.0.1:{port}")
     key = apart.key(apart.tenant())["key"]
     assert listens(apart, key) == 101

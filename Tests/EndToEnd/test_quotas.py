@@ -4,10 +4,10 @@ import contextlib
 import time
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from engines import SYNTHETIC
-from listen import LINEAR16, ListenSession, handshake, refusal, token
+from listen import LINEAR16, ListenSession, handshake, live, outcome, refusal, token
 from operators import Operator
 from processes import wait_until
 
@@ -25,6 +25,42 @@ def limited(admin, **quotas) -> tuple[str, str]:
     answer = admin.call("PUT", f"/v1/admin/tenants/{tenant}/quotas", quotas)
     assert answer.status_code == 200, answer.text
     return tenant, admin.key(tenant)["key"]
+
+
+class Limited:
+    """A key, and limits that its sessions have by its tenant or by itself."""
+
+    def __init__(self, admin, whose: str):
+        self.admin, self.whose = admin, whose
+        self.tenant = admin.tenant()
+        made = admin.key(self.tenant)
+        self.key, self.key_id = made["key"], made["id"]
+
+    def limit(self, **quotas) -> None:
+        path = f"/v1/admin/tenants/{self.tenant}"
+        if self.whose == "tenant":
+            answer = self.admin.call("PUT", f"{path}/quotas", quotas)
+        else:
+            answer = self.admin.call("PATCH", f"{path}/keys/{self.key_id}", {"limits": quotas})
+        assert answer.status_code == 200, answer.text
+
+    def listen(self) -> ListenSession:
+        """A session that has its slot."""
+        return live([self.admin.server], self.key)[0]
+
+    def come(self) -> tuple[int, str]:
+        return outcome(self.admin.server, self.key)
+
+    def granted(self) -> int:
+        """Milliseconds of the month that nodes have used or hold."""
+        owner = f"T#{self.tenant}" if self.whose == "tenant" else f"K#{self.key_id}"
+        rows = self.admin.server.database().query(f"SELECT granted_ms FROM minute_quotas WHERE owner = '{owner}'")
+        return int(rows[0][0])
+
+
+@pytest.fixture(params=["tenant", "key"])
+def caller(admin, request) -> Limited:
+    return Limited(admin, request.param)
 
 
 def heard(session) -> float:
@@ -139,20 +175,16 @@ def test_a_session_has_no_more_than_its_seconds(admin):
         assert session.wait_closed(30)[0] == 1000
 
 
-def test_so_many_sessions_begin_in_a_minute(admin):
-    _, key = limited(admin, max_new_sessions_per_minute=3)
+def wait_for_time_in_a_minute() -> None:
+    """For what must happen within one UTC minute."""
     if time.time() % 60 > 45:
         time.sleep(61 - time.time() % 60)
-    outcomes = []
-    for _ in range(6):
-        try:
-            with ListenSession(admin.server, LINEAR16, key=key) as session:
-                with contextlib.suppress(ConnectionClosed):
-                    session.close_stream()
-                outcomes.append(session.wait_closed(30))
-        except InvalidStatus as refused:
-            assert refused.response.status_code == 429
-            outcomes.append((429, refused.response.headers["dg-error"]))
+
+
+def test_so_many_sessions_begin_in_a_minute(caller):
+    caller.limit(max_new_sessions_per_minute=3)
+    wait_for_time_in_a_minute()
+    outcomes = [caller.come() for _ in range(6)]
     assert outcomes[:3] == [(1000, "")] * 3
     # Found at the claim; who comes within the next second is told at the handshake.
     assert outcomes[3] == (1008, "quota: 3 new sessions per minute")
@@ -160,21 +192,95 @@ def test_so_many_sessions_begin_in_a_minute(admin):
     assert all("new sessions per minute" in outcome[1] for outcome in outcomes[3:])
 
 
+# Limits that are set below what is used already
+
+
+def test_fewer_sessions_than_there_are(caller):
+    """Who is there stays; who comes is told the new limit until fewer than that are left."""
+    caller.limit(max_concurrent_sessions=3)
+    running = [caller.listen() for _ in range(3)]
+    caller.limit(max_concurrent_sessions=1)
+    for left in (3, 2, 1):
+        assert caller.come() in ((1008, "quota: 1 concurrent sessions"), (429, "quota: 1 concurrent sessions")), left
+        for session in running:
+            before = len(session.messages("Results"))
+            session.send(SECOND)
+            wait_until(lambda: len(session.messages("Results")) > before, 10, "it goes on")
+        running.pop().finish()
+    # A refusal is remembered for a second.
+    wait_until(lambda: caller.come() == (1000, ""), 10, "the next one is admitted")
+
+
+def test_fewer_minutes_than_were_used(caller):
+    """What a node holds is not taken back: who speaks ends within it, and nothing more is granted."""
+    caller.limit(max_minutes_per_month=20)
+    running = [caller.listen() for _ in range(2)]
+    for session in running:
+        session.send(SECOND * 70)
+        wait_until(lambda: len(session.finals()) >= 14, 20, "it is heard")
+    caller.limit(max_minutes_per_month=1)
+    granted = caller.granted()
+    # A node that was not told looks each second.
+    time.sleep(1.5)
+    for _ in range(granted // 1_000):
+        for session in running:
+            with contextlib.suppress(ConnectionClosed):
+                session.send(SECOND)
+    assert {session.wait_closed(30) for session in running} == {(1008, "monthly minutes exhausted")}
+    milliseconds = sum(round(heard(session) * 1_000) for session in running)
+    assert 140_000 <= milliseconds <= granted and caller.granted() <= granted
+    assert caller.come()[0] == 402
+    for session in running:
+        assert caller.admin.server.end_of(session.request_id) == "terminated"
+
+
+def test_no_minutes_at_all(caller):
+    caller.limit(max_minutes_per_month=0)
+    with ListenSession(caller.admin.server, LINEAR16, key=caller.key) as session:
+        with contextlib.suppress(ConnectionClosed):
+            session.send(SECOND)
+        assert session.wait_closed(30) == (1008, "monthly minutes exhausted")
+    assert heard(session) == 0
+    assert caller.come()[0] == 402
+
+
+def test_fewer_seconds_than_a_session_has_had(caller):
+    caller.limit(max_seconds_per_session=100)
+    with caller.listen() as session:
+        session.send(SECOND * 9)
+        wait_until(lambda: session.finals(), 10, "it is heard")
+        caller.limit(max_seconds_per_session=5)
+        # A node looks each second, as it does for each session.
+        time.sleep(1.5)
+        session.send(SECOND)
+        assert session.wait_closed(30) == (1008, "quota: 5 seconds per session")
+    assert heard(session) == 10
+
+
+def test_fewer_new_sessions_in_a_minute_than_have_begun(caller):
+    caller.limit(max_new_sessions_per_minute=10)
+    wait_for_time_in_a_minute()
+    with caller.listen() as running:
+        assert [caller.come() for _ in range(2)] == [(1000, "")] * 2
+        caller.limit(max_new_sessions_per_minute=2)
+        assert caller.come() in ((1008, "quota: 2 new sessions per minute"), (429, "quota: 2 new sessions per minute"))
+        # Three have begun, and the one that was refused does not count: with one more allowed there is room for one.
+        caller.limit(max_new_sessions_per_minute=4)
+        wait_until(lambda: caller.come() == (1000, ""), 10, "one more is admitted")
+        assert caller.come() in ((1008, "quota: 4 new sessions per minute"), (429, "quota: 4 new sessions per minute"))
+        running.finish()
+
+
 @pytest.mark.long
 def test_what_is_not_used_comes_back(admin):
     """The node's share of another's idle quota is not held for ever: here, for as long as nobody takes from it. It waits
     for half a minute; that it comes back is also proved with an injected clock (MinuteGrantPropertyTests)."""
-    tenant, key = limited(admin, max_minutes_per_month=10)
-    with ListenSession(admin.server, LINEAR16, key=key) as session:
+    caller = Limited(admin, "tenant")
+    caller.limit(max_minutes_per_month=10)
+    with ListenSession(admin.server, LINEAR16, key=caller.key) as session:
         session.send(SECOND * 2, pace=0)
         session.close_stream()
         assert session.wait_closed(30)[0] == 1000
-
-    def granted() -> int:
-        owner = f"T#{tenant}"
-        rows = admin.server.database().query(f"SELECT granted_ms FROM minute_quotas WHERE owner = '{owner}'")
-        return int(rows[0][0])
-
-    assert granted() >= 2_000
-    wait_until(lambda: granted() <= 3_000, 60, "all but a second is given back")
-    assert granted() >= 2_000
+    assert caller.granted() >= 2_000
+    wait_until(lambda: caller.granted() <= 3_000, 60, "all but a second is given back")
+    assert caller.granted() >= 2_000

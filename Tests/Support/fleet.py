@@ -92,7 +92,7 @@ class Fleet:
 
     def admin_token(self) -> str:
         """A token of an owner, by the command line; nodes that run already learn of it a moment later."""
-        made = hansard("admin", "token", "--name", "a test", **self.settings)
+        made = hansard("admin", "token", "--name", "a test", binary=self.binary, **self.settings)
         assert made.returncode == 0, made.stderr
         return made.stdout.strip()
 
@@ -119,11 +119,11 @@ class Fleet:
             node.clean_up()
 
 
-def hansard(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
+def hansard(*arguments: str, binary: Path = BINARY, **settings: str) -> subprocess.CompletedProcess:
     """A command of the product that ends by itself."""
     inherited = {name: value for name, value in environment_without_aws().items() if not name.startswith("HANSARD_")}
     return subprocess.run(
-        [BINARY, *arguments], env=inherited | settings, capture_output=True, text=True, timeout=COMMAND_SECONDS
+        [binary, *arguments], env=inherited | settings, capture_output=True, text=True, timeout=COMMAND_SECONDS
     )
 
 

@@ -1,6 +1,7 @@
 """A client of /v1/listen that checks every message it receives, and one that breaks the rules of WebSocket on demand."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -11,7 +12,7 @@ import time
 import urllib.parse
 from dataclasses import dataclass
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from schemas import check_message
@@ -171,6 +172,27 @@ def transcript_of(result: dict) -> str:
 
 def text_of(results: list[dict]) -> str:
     return " ".join(filter(None, map(transcript_of, results)))
+
+
+def live(nodes: list, key: str | None = None) -> list[ListenSession]:
+    """A session on each, which may be the same, once all have their slots."""
+    sessions = [ListenSession(node, LINEAR16 | {"interim_results": "true"}, key=key) for node in nodes]
+    for session in sessions:
+        session.send(bytes(32_000))
+    for session in sessions:
+        session.wait_for(lambda message: message["type"] == "Results")
+    return sessions
+
+
+def outcome(server, key: str) -> tuple[int, str]:
+    """What becomes of one more who has nothing to say: its close, or the handshake's refusal."""
+    try:
+        with ListenSession(server, key=key) as session:
+            with contextlib.suppress(ConnectionClosed):
+                session.close_stream()
+            return session.wait_closed(30)
+    except InvalidStatus as refused:
+        return refused.response.status_code, refused.response.headers["dg-error"]
 
 
 # Handshakes that should be refused

@@ -6,13 +6,14 @@ import pytest
 import requests
 
 import aws_faults
-from contract import operation
+from contract import document, operation
 from fleet import check_quiet, hansard, wait_for_state
 from listen import LINEAR16, ListenSession
 from operators import Operator
 from processes import wait_until
 
 pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
+ROLES, SCOPES = (document()["components"]["schemas"][name]["enum"] for name in ("Role", "Scope"))
 SESSIONS, TRANSCRIPTS, NODES = "/v1/admin/sessions", "/v1/admin/transcripts", "/v1/admin/nodes"
 
 
@@ -81,6 +82,22 @@ def test_an_address_of_a_transcript_needs_no_token(fleet, table, owner, bucket):
     assert owner.call("DELETE", path).status_code == 204
     assert bucket.transcript(session.request_id) is None
     checked(owner, "getTenantTranscript", path, 404)
+
+
+def test_an_address_is_for_those_who_may_have_it(fleet, table, owner, bucket):
+    """The one thing that test_roles.py cannot see succeed, since only a bucket has addresses."""
+    tenant = owner.tenant()
+    keys = {scope: owner.key(tenant, scopes=[scope])["key"] for scope in SCOPES}
+    with ListenSession(fleet.nodes[0], LINEAR16, key=keys["listen"]) as session:
+        session.send(bytes(64_000))
+        session.finish()
+    wait_until(lambda: bucket.key_of(session.request_id), 20, "its transcript is stored")
+    callers = [(operation("downloadTenantTranscript"), role, owner.with_role(role)) for role in ROLES]
+    callers += [(operation("downloadTranscript"), scope, Operator(owner.server, key)) for scope, key in keys.items()]
+    for one, name, caller in callers:
+        answer = caller.perform(one, session_id=session.request_id)
+        one.check(answer)
+        assert answer.status_code == (200 if name in (one.roles or one.scopes) else 403), f"{one.id}: {name}"
 
 
 def test_what_the_bucket_does_not_do_is_on_record(fleet, table, owner, bucket, s3_proxy):

@@ -10,7 +10,7 @@ import requests
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fleet import metric, wait_until_known
-from listen import LINEAR16, ListenSession, handshake, token
+from listen import LINEAR16, ListenSession, handshake, live, outcome, token
 from operators import Operator
 from processes import wait_until
 
@@ -270,6 +270,54 @@ def test_a_raise_is_felt_by_who_speaks_on_another_node(admin, fleet, table, buck
     assert milliseconds(session) == 63_000
     assert granted(table, tenant) >= 63_000
     check_whole(bucket, session)
+
+
+def test_fewer_sessions_than_all_nodes_have(admin, fleet, table, bucket):
+    """They go on, wherever they are; nobody comes in anywhere until fewer than the new limit are left of all."""
+    tenant = admin.tenant()
+    limit(admin, tenant, max_concurrent_sessions=3)
+    key = known_key(admin, tenant, fleet.nodes)
+    running = live(fleet.nodes, key)
+    limit(admin, tenant, max_concurrent_sessions=1)
+    words = "quota: 1 concurrent sessions"
+    while running:
+        for node in fleet.nodes:
+            wait_until(lambda: outcome(node, key) in ((1008, words), (429, words)), 10, "it is told the new limit")
+        for session in running:
+            before = len(session.messages("Results"))
+            session.send(SECOND)
+            wait_until(lambda: len(session.messages("Results")) > before, 10, "it goes on")
+        running.pop().finish()
+        assert use(admin, tenant)["concurrent_sessions"] == table.counter(tenant) == len(running)
+    for node in fleet.nodes:
+        # A refusal is remembered for a second.
+        wait_until(lambda: outcome(node, key) == (1000, ""), 10, "the next one is admitted")
+
+
+def test_fewer_minutes_than_all_nodes_have_used(admin, fleet, table, bucket):
+    """What nodes hold is not taken back: who speaks ends within it, and nothing more is granted."""
+    tenant = admin.tenant()
+    limit(admin, tenant, max_minutes_per_month=20)
+    key = known_key(admin, tenant, fleet.nodes)
+    running = live(fleet.nodes, key)
+    for session in running:
+        session.send(SECOND * 50)
+        wait_until(lambda: len(session.finals()) >= 10, 30, "it is heard")
+    limit(admin, tenant, max_minutes_per_month=1)
+    before = granted(table, tenant)
+    # How soon it is felt is for others; a node that was not told looks each second.
+    time.sleep(2)
+    for _ in range(before // 1_000):
+        for session in running:
+            with contextlib.suppress(ConnectionClosed):
+                session.send(SECOND)
+    assert {session.wait_closed(60) for session in running} == {EXHAUSTED}
+    heard = sum(map(milliseconds, running))
+    print(f"lowered to 60,000 ms of which {before} were granted: {heard} ms were heard in all")
+    assert 150_000 <= heard <= before and granted(table, tenant) <= before
+    for session, node in zip(running, fleet.nodes):
+        check_whole(bucket, session)
+        assert outcome(node, key)[0] == 402
 
 
 @pytest.mark.long

@@ -1,7 +1,5 @@
 """What operators take away is gone on every node: by a notification at once, by the poll where none arrives."""
 
-import random
-import statistics
 import threading
 import time
 
@@ -9,88 +7,27 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from fleet import check_quiet, wait_until_known
-from listen import LINEAR16, ListenSession, handshake, token
+from listen import ListenSession, handshake, live, token
 from operators import Operator
-from postgres_proxy import FaultyPostgres, deafen, holding, pass_on
 from processes import wait_until
+from revoked_keys import REVOKED, ProxiedNodes, revoke
 
 pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
 
-SOCKETS = 4
-REVOKED, EXPIRED, SUSPENDED = (1008, "key revoked"), (1008, "key expired"), (1008, "tenant suspended")
+EXPIRED, SUSPENDED = (1008, "key expired"), (1008, "tenant suspended")
 
 
 @pytest.fixture
 def proxied(fleet, founding, table, bucket):
-    """Starts nodes that reach Postgres by a proxy of their own, which counts how often they look for changes."""
-    proxies = []
-
-    def start(name: str, hears: bool = True) -> tuple:
-        proxy = FaultyPostgres(founding.cluster.folder)
-        proxies.append(proxy)
-        if not hears:
-            proxy.fault(deafen, holding("LISTEN "))
-        node = fleet.start(name, HANSARD_DATABASE_URL=fleet.database_through(proxy.port))
-        assert hears or proxy.hits == 1, "it listens where nobody speaks"
-        proxy.fault(pass_on, holding("last_access_change()"))
-        return node, proxy
-
-    yield start
-    for node in fleet.nodes:
-        node.clean_up()
-    for proxy in proxies:
-        proxy.__exit__()
-
-
-def live(nodes: list, key: str) -> list[ListenSession]:
-    """A session on each, once all have their slots."""
-    sessions = [ListenSession(node, LINEAR16 | {"interim_results": "true"}, key=key) for node in nodes]
-    for session in sessions:
-        session.send(bytes(32_000))
-    for session in sessions:
-        session.wait_for(lambda message: message["type"] == "Results")
-    return sessions
-
-
-class Figures:
-    """Milliseconds from a call to the closing of each socket, by node."""
-
-    def __init__(self, nodes: list[str]):
-        self.of = {name: [] for name in nodes}
-
-    def add(self, name: str, since: float, sessions: list[ListenSession]) -> None:
-        self.of[name] += [1000 * (session.closed_at - since) for session in sessions]
-
-    def percentile(self, name: str, percent: int) -> float:
-        return statistics.quantiles(self.of[name], n=100, method="inclusive")[percent - 1]
-
-    def show(self, what: str) -> None:
-        for name, times in self.of.items():
-            figures = f"p50 {self.percentile(name, 50):.0f}, p99 {self.percentile(name, 99):.0f}, max {max(times):.0f} ms"
-            print(f"{what}, {name}: {len(times)} sockets, {figures}")
-
-
-def revoke(operator: Operator, tenant: str, nodes: list, keys: list[dict], pause: float) -> Figures:
-    """One round for each key: live sockets on every node, all of which end with it."""
-    figures = Figures([node.settings["HANSARD_NODE"] for node in nodes])
-    for key in keys:
-        sessions = {node: live([node] * SOCKETS, key["key"]) for node in nodes}
-        time.sleep(random.uniform(0, pause))
-        began = time.monotonic()
-        assert operator.call("POST", f"/v1/admin/tenants/{tenant}/keys/{key['id']}/revoke").status_code == 200
-        for node, mine in sessions.items():
-            assert [session.wait_closed(10) for session in mine] == [REVOKED] * SOCKETS
-            figures.add(node.settings["HANSARD_NODE"], began, mine)
-        for node in nodes:
-            assert handshake(node, headers=token(key["key"])).status == 401
-    return figures
+    with ProxiedNodes(fleet, founding.cluster.folder) as nodes:
+        yield nodes
 
 
 def test_a_revoked_key_ends_on_every_node(proxied, fleet):
     """Two nodes are told; the third is not, and finds out when it looks, as it does each second."""
     rounds = 5
     secret = fleet.admin_token()
-    (one, _), (two, told), (three, untold) = proxied("one"), proxied("two"), proxied("deaf", hears=False)
+    (one, _), (two, told), (three, untold) = proxied.start("one"), proxied.start("two"), proxied.start("deaf", hears=False)
     operator = Operator(one, secret)
     tenant = operator.tenant()
     keys = [operator.key(tenant) for _ in range(rounds)]
@@ -108,7 +45,7 @@ def test_a_revoked_key_ends_on_every_node(proxied, fleet):
 def test_a_revoked_key_ends_within_a_second(proxied, fleet):
     rounds = 50
     secret = fleet.admin_token()
-    nodes = [proxied("one")[0], proxied("two")[0], proxied("deaf", hears=False)[0]]
+    nodes = [proxied.start("one")[0], proxied.start("two")[0], proxied.start("deaf", hears=False)[0]]
     operator = Operator(nodes[0], secret)
     tenant = operator.tenant()
     keys = [operator.key(tenant) for _ in range(rounds)]

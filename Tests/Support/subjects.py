@@ -1,0 +1,36 @@
+"""What operations are about: something that is there for every name in an operation's address."""
+
+import contextlib
+from collections.abc import Iterator
+
+from contract import Operation, operation
+from listen import ListenSession
+from operators import Operator
+from processes import wait_until
+
+
+@contextlib.contextmanager
+def subjects(owner: Operator, one: Operation, tenant: str) -> Iterator[dict[str, str]]:
+    """Of this tenant: a session that lives, or one that is over where it is about what was said."""
+    key = owner.key(tenant)
+    names = {"tenant_id": tenant, "key_id": key["id"]}
+    if "{token_id}" in one.path:
+        names["token_id"] = owner.made("/v1/admin/tokens", {"name": "to revoke", "role": "viewer"})["id"]
+    if "{node}" in one.path:
+        names["node"] = owner.call("GET", "/v1/admin/nodes").json()["data"][0]["name"]
+    with contextlib.ExitStack() as stack:
+        if "{session_id}" in one.path:
+            session = stack.enter_context(ListenSession(owner.server, key=key["key"]))
+            names["session_id"] = session.request_id
+            if "/transcripts/" in one.path:
+                session.send(bytes(32_000))
+                session.finish()
+                path = f"/v1/admin/transcripts?tenant_id={tenant}"
+                wait_until(lambda: owner.call("GET", path).json()["data"], 20, "its transcript is stored")
+            else:
+                path = f"/v1/admin/tenants/{tenant}/sessions?status=live"
+                wait_until(lambda: owner.call("GET", path).json()["data"], 20, "it has its slot")
+        yield names
+        if one.id == "drainNode":
+            owner.perform(operation("undrainNode"), **names)
+            wait_until(lambda: owner.server.get("/readyz").status_code == 200, 10, "others can use the node again")
