@@ -31,16 +31,7 @@ import Web
             self.stores = stores
             let owner = PostgresTenantStore(pool: stores.ownerPool)
             try await owner.create(Tenant(id: Sample.tenant, name: "one", createdAt: moment(0)))
-            let access = AccessDirectory(store: PostgresTenantStore(pool: stores.pool), logger: LogRecorder().logger)
-            try await access.refresh()
-            let services = AdminServices(
-                access: access, pool: stores.pool, connections: PostgresConnectionStore(pool: stores.pool),
-                transcripts: transcripts, auditHeads: transcripts, engines: [], secrets: [[1]],
-                logger: LogRecorder().logger,
-                randomBytes: { count in (0..<count).map { _ in .random(in: 0...255) } })
-            router = Router(
-                routes: AdminPlane(services: services, identity: .command("tester")).routes, metrics: Metrics(),
-                logger: LogRecorder().logger, randomBytes: services.randomBytes)
+            router = try await stores.adminRouter(transcripts)
             let end = Sample.end(session, holder: Sample.epoch())
             try await PostgresUsageStore(pool: stores.pool).record([end.usage(transcriptLocation: "x")])
             _ = try await transcripts.put(try #require(end.end.transcript))
