@@ -104,8 +104,8 @@ final class AccessDirectory: Sendable {
     private func read() async throws {
         // What is read is as old as the question.
         let asked = now()
-        guard let known = state.withLock({ $0.snapshot?.sequence }) else { return try await readAll(asked) }
-        if try await store.accessSequence() != known {
+        guard let known = state.withLock({ $0.snapshot?.position }) else { return try await readAll(asked) }
+        if try await store.accessPosition() != known {
             guard let changes = try await store.accessChanges(since: known) else { return try await readAll(asked) }
             let observers = state.withLock { state in
                 state.snapshot?.apply(changes)

@@ -32,7 +32,7 @@ def proxied(fleet, founding, table, bucket):
             proxy.fault(deafen, holding("LISTEN "))
         node = fleet.start(name, HANSARD_DATABASE_URL=fleet.database_through(proxy.port))
         assert hears or proxy.hits == 1, "it listens where nobody speaks"
-        proxy.fault(pass_on, holding("last_access_change()"))
+        proxy.fault(pass_on, holding("access_position()"))
         return node, proxy
 
     yield start

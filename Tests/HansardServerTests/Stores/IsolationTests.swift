@@ -11,6 +11,7 @@ import Testing
     /// What sees all tenants. Whoever adds a door adds it here, with a call that shows that it needs nothing of its caller.
     static let doors: [String: Query] = [
         "access_events_since": "SELECT access_events_since(0, 10)::text",
+        "access_position": "SELECT access_position()::text",
         "admin_tokens_for_nodes": "SELECT admin_tokens_for_nodes()::text",
         "all_nodes": "SELECT all_nodes()::text",
         "change_minute_grant":

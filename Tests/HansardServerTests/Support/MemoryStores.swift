@@ -88,19 +88,22 @@ final class MemoryUsageStore: UsageStore {
 /// Tenants and keys in memory.
 final class MemoryTenantStore: TenantStore {
     let faults = StoreFaults()
-    private let snapshot = Locked(AccessSnapshot(sequence: 0, tenants: [], keys: []))
+    private let snapshot = Locked(AccessSnapshot(position: Sample.position(0), tenants: [], keys: []))
 
     func set(tenants: [Tenant], keys: [(SecretDigest, APIKey)]) {
-        snapshot.withLock { $0 = AccessSnapshot(sequence: $0.sequence + 1, tenants: tenants, keys: keys) }
+        snapshot.withLock {
+            let position = Sample.position($0.position.sequence + 1)
+            $0 = AccessSnapshot(position: position, tenants: tenants, keys: keys)
+        }
     }
 
-    func accessSequence() async throws -> Int64 {
-        try await faults.call("accessSequence") { snapshot.withLock(\.sequence) }
+    func accessPosition() async throws -> AccessPosition {
+        try await faults.call("accessPosition") { snapshot.withLock(\.position) }
     }
     func accessSnapshot() async throws -> AccessSnapshot {
         try await faults.call("accessSnapshot") { snapshot.withLock { $0 } }
     }
-    func accessChanges(since sequence: Int64) async throws -> AccessChanges? {
+    func accessChanges(since position: AccessPosition) async throws -> AccessChanges? {
         try await faults.call("accessChanges") { nil }
     }
     func create(_ tenant: Tenant) async throws { throw HansardError(.internal, "read only") }
