@@ -30,4 +30,14 @@ CREATE FUNCTION access_position() RETURNS TABLE (sequence bigint, change_id uuid
     SELECT s.value, s.change_id FROM access_sequence s
 $$;
 
-SELECT make_door('access_position()');
+-- What nodes are told by the changes after `last` and up to `through`, in their order; the first so many. The times of commands
+-- are those of nodes' clocks. Nodes of an earlier version call commands_for_nodes.
+CREATE FUNCTION commands_between(last bigint, through bigint, at_most bigint)
+RETURNS TABLE (sequence bigint, command text, target text) LANGUAGE sql STABLE AS $$
+    SELECT e.sequence, c.command, c.target
+    FROM access_events e JOIN node_commands c ON c.command_id = e.subject_id::uuid
+    WHERE e.subject = 'command' AND e.sequence > last AND e.sequence <= through
+    ORDER BY e.sequence LIMIT at_most
+$$;
+
+SELECT make_door(door) FROM unnest(ARRAY['access_position()', 'commands_between(bigint, bigint, bigint)']::regprocedure[]) AS door;

@@ -109,4 +109,6 @@ public protocol TenantStore: Sendable {
     /// What has changed since a snapshot; nil if that is too much, too long ago, or in another history than the store has now:
     /// then a new snapshot is what helps.
     func accessChanges(since position: AccessPosition) async throws -> AccessChanges?
+    /// What nodes were told after one position and up to another, in order; what was cleared away is not among it.
+    func accessCommands(after position: AccessPosition, through end: AccessPosition) async throws -> [NodeCommand]
 }

@@ -13,6 +13,8 @@ public struct PostgresTenantStore: TenantStore {
     private let pool: ConnectionPool
     /// Changes that are read one by one; a snapshot is read in place of more.
     var changeLimit = 10_000
+    /// Commands of one statement.
+    var commandsPage = 1_000
 
     /// A store in a database that has been migrated.
     public init(pool: ConnectionPool) { self.pool = pool }
@@ -116,8 +118,35 @@ extension PostgresTenantStore {
                 }
                 var changes = AccessChanges(position: try AccessPosition(row: last))
                 try await read(changed, into: &changes, on: connection)
+                if changed["command"] != nil {
+                    changes.commands = try await commands(after: known, through: changes.position, on: connection)
+                }
                 return changes
             }
+        }
+    }
+
+    /// See `TenantStore`.
+    public func accessCommands(
+        after position: AccessPosition, through end: AccessPosition
+    ) async throws -> [NodeCommand] {
+        try await HansardError.mapping {
+            try await pool.transaction(isolation: .repeatableReadOnly) { connection in
+                try await commands(after: position, through: end, on: connection)
+            }
+        }
+    }
+
+    private func commands(
+        after position: AccessPosition, through end: AccessPosition, on connection: Connection
+    ) async throws -> [NodeCommand] {
+        var (commands, last) = ([NodeCommand](), position.sequence)
+        while true {
+            let page = try await connection.query(
+                "SELECT * FROM commands_between(\(last), \(end.sequence), \(commandsPage))")
+            commands += try page.compactMap(NodeCommand.init(row:))
+            guard page.count == commandsPage, let row = page.last else { return commands }
+            last = try row.value("sequence")
         }
     }
 
@@ -140,12 +169,6 @@ extension PostgresTenantStore {
         if changed["token"] != nil {
             changes.adminTokens = try await connection.query("SELECT * FROM admin_tokens_for_nodes()")
                 .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
-        }
-        let commands = (changed["command"] ?? []).compactMap(UUID.init(uuidString:))
-        if !commands.isEmpty {
-            changes.commands = try await connection.query(
-                "SELECT * FROM commands_for_nodes(\(commands))"
-            ).compactMap(NodeCommand.init(row:))
         }
     }
 }

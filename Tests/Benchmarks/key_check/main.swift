@@ -25,6 +25,9 @@ struct FixedTenants: TenantStore {
     /// Nothing changes, and the next snapshot would be the same.
     func accessPosition() async throws -> AccessPosition { position(1) }
     func accessChanges(since position: AccessPosition) async throws -> AccessChanges? { nil }
+    func accessCommands(
+        after position: AccessPosition, through end: AccessPosition
+    ) async throws -> [NodeCommand] { [] }
     func tenant(named name: String) async throws -> Tenant? { nil }
     func key(digest: SecretDigest) async throws -> APIKey? { nil }
     func adminToken(digest: SecretDigest) async throws -> AdminToken? { nil }

@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Postgres
@@ -12,6 +13,13 @@ import Testing
     private func make(_ names: String..., on fixture: StoreFixture) async throws {
         let store = PostgresTenantStore(pool: fixture.ownerPool)
         for name in names { try await store.create(Tenant(id: TenantID(UUID()), name: name, createdAt: moment(0))) }
+    }
+
+    private func give(_ command: NodeCommand, _ fixture: StoreFixture) async throws {
+        let entry = AuditEntry(
+            id: UUID(), tenant: nil, occurredAt: moment(0), actor: .command("test"), action: "test",
+            target: .init("node", "n"))
+        try await PostgresAuditLog(pool: fixture.pool).append(entry, commanding: command, of: nil)
     }
 
     /// A backup was restored, or a standby took over that lacked the last change: whether the database has changed since less
@@ -38,6 +46,38 @@ import Testing
             let whole = try await store.accessSnapshot()
             #expect(directory.snapshot == whole)
             #expect(whole.tenants.count == 1 + changes)
+        }
+    }
+
+    /// More commands than a page of them as well.
+    @Test func commandsAreNotLostAmongTooManyChanges() async throws {
+        try await StoreFixture.with { fixture in
+            var store = PostgresTenantStore(pool: fixture.pool)
+            (store.changeLimit, store.commandsPage) = (3, 2)
+            let directory = AccessDirectory(store: store, logger: log.logger)
+            let sessions = LiveSessions()
+            let feed = AccessFeed(node: "node-1", sessions: sessions, logger: log.logger)
+            let told = Locked<[[NodeCommand]]>([])
+            directory.observe { update in
+                feed.updated(update)
+                told.withLock { $0.append(update.commands) }
+            }
+            try await give(.undrain("node-2"), fixture)
+            try await directory.refresh()
+            #expect(told.withLock { $0 } == [[]], "a node that begins was not told")
+            try await make("one", on: fixture)
+            let commands: [NodeCommand] = [
+                .drain("node-2"), .terminate(Sample.session(1)), .undrain("node-1"), .terminate(Sample.session(2)),
+                .drain("node-1"),
+            ]
+            for command in commands { try await give(command, fixture) }
+            try await directory.refresh()
+            #expect(told.withLock { $0 } == [[], commands])
+            #expect(sessions.isDraining)
+            try await directory.refresh()
+            try await make("two", on: fixture)
+            try await directory.refresh()
+            #expect(told.withLock { $0 } == [[], commands, []], "once")
         }
     }
 }

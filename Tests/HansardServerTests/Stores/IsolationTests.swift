@@ -26,6 +26,7 @@ import Testing
                 gen_random_uuid(), gen_random_uuid(), '', '', now(), 0, true)::leases,
             ROW(9, 9, 1)::admission_limit, ROW(9, 9, 1)::admission_limit)::text
         """,
+        "commands_between": "SELECT commands_between(0, 9, 10)::text",
         "commands_for_nodes": "SELECT commands_for_nodes(ARRAY(SELECT gen_random_uuid()))::text",
         "finish_storing": "SELECT finish_storing(gen_random_uuid(), 'x')::text",
         "heartbeat_of_node":

@@ -197,11 +197,13 @@ import Testing
         try await withStore { store, fixture, _ in
             let (session, other) = (SessionID(UUID()), UUID())
             let before = try await store.accessPosition()
-            for (command, target) in [("drain", "node-1"), ("terminate", "\(session)"), ("undrain", "node-1")] {
+            let commands = [("drain", "node-1"), ("terminate", "\(session)"), ("undrain", "node-1")]
+            for (number, (command, target)) in commands.enumerated() {
+                // Each by a node whose clock is behind that of the one before.
                 try await fixture.ownerPool.query(
                     """
                     INSERT INTO node_commands (command_id, tenant_id, command, target, given_at)
-                    VALUES (gen_random_uuid(), \(other), \(command), \(target), clock_timestamp())
+                    VALUES (gen_random_uuid(), \(other), \(command), \(target), \(moment(-number)))
                     """)
             }
             let changes = try #require(try await store.accessChanges(since: before))

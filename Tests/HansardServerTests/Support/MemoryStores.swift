@@ -106,6 +106,11 @@ final class MemoryTenantStore: TenantStore {
     func accessChanges(since position: AccessPosition) async throws -> AccessChanges? {
         try await faults.call("accessChanges") { nil }
     }
+    func accessCommands(
+        after position: AccessPosition, through end: AccessPosition
+    ) async throws -> [NodeCommand] {
+        try await faults.call("accessCommands") { [] }
+    }
     func create(_ tenant: Tenant) async throws { throw HansardError(.internal, "read only") }
     func create(_ key: APIKey, digest: SecretDigest) async throws { throw HansardError(.internal, "read only") }
     func create(_ token: AdminToken, digest: SecretDigest) async throws { throw HansardError(.internal, "read only") }
