@@ -147,6 +147,11 @@ extension FolderTranscriptStore: AuditHeadStore {
         try await onThread { try Self.write(Data(AuditHeadDocument.encode(head, at: date)), to: file) }
     }
 
+    func chains() async throws -> Set<TenantID?> {
+        let root = folder.appending(path: AuditHead.root)
+        return AuditHead.chains(ofFolders: try await onThread { try Self.newestFirst(root) })
+    }
+
     func heads(of tenant: TenantID?) async throws -> [AuditHead] {
         let root = folder.appending(path: AuditHead.folder(of: tenant))
         let names = try await onThread { try Self.newestFirst(root) }

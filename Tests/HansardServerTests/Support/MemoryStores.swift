@@ -49,6 +49,10 @@ extension MemoryTranscriptStore: AuditHeadStore {
         try await faults.call("keep") { _ = auditHeads.withLock { $0.insert(head) } }
     }
 
+    func chains() async throws -> Set<TenantID?> {
+        try await faults.call("chains") { Set(auditHeads.withLock { $0 }.map(\.tenant)) }
+    }
+
     func heads(of tenant: TenantID?) async throws -> [AuditHead] {
         try await faults.call("heads") {
             auditHeads.withLock { $0 }.filter { $0.tenant == tenant }.sorted { $0.name < $1.name }
