@@ -43,7 +43,7 @@ final class FolderTranscriptStore: TranscriptStore {
         try await onThread {
             do {
                 try FileManager.default.removeItem(at: file)
-                try Self.sync(file.deletingLastPathComponent())
+                try FileManager.syncFolder(file.deletingLastPathComponent())
             } catch CocoaError.fileNoSuchFile {
                 return
             }
@@ -87,18 +87,11 @@ final class FolderTranscriptStore: TranscriptStore {
             guard rename(temporary.path, file.path) == 0 else {
                 throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: file.path])
             }
-            try sync(day)
+            try FileManager.syncFolder(day)
         } catch {
             try? FileManager.default.removeItem(at: temporary)
             throw error
         }
-    }
-
-    /// Makes durable which names a folder holds.
-    private static func sync(_ folder: URL) throws {
-        let handle = try FileHandle(forReadingFrom: folder)
-        _ = fsync(handle.fileDescriptor)
-        try handle.close()
     }
 
     /// Walks years, months and days from the newest until the page is full.
