@@ -131,8 +131,7 @@ struct Parts: Sendable {
         return Parts(
             services: services, access: access, life: life, audit: audit, transcripts: transcripts,
             admin: AdminPlane(services: admin),
-            erasure: TranscriptErasure(
-                pool: pool, access: access, transcripts: transcripts, node: settings.node, logger: logger),
+            erasure: TranscriptErasure(pool: pool, transcripts: transcripts, node: settings.node, logger: logger),
             pruning: RowPruning(pool: pool, metrics: metrics, logger: logger),
             auditHeads: AuditHeads(pool: pool, store: transcripts, metrics: metrics, logger: logger),
             requestLimits: RequestLimits(

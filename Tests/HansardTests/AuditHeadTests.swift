@@ -25,6 +25,8 @@ import Testing
     @Test func foldersAreByChain() {
         #expect(AuditHead.folder(of: nil) == "audit-heads/installation/")
         #expect(AuditHead.folder(of: tenant) == "audit-heads/\(tenant)/")
+        let names = ["installation", "\(tenant)", "\(tenant)".uppercased(), "other", ""]
+        #expect(AuditHead.chains(ofFolders: names) == [nil, tenant])
     }
 
     @Test func otherNamesAreNone() {

@@ -29,7 +29,7 @@ class ProxiedNodes:
             proxy.fault(deafen, holding("LISTEN "))
         node = self._fleet.start(name, HANSARD_DATABASE_URL=self._fleet.database_through(proxy.port))
         assert hears or proxy.hits == 1, "it listens where nobody speaks"
-        proxy.fault(pass_on, holding("last_access_change()"))
+        proxy.fault(pass_on, holding("access_position()"))
         return node, proxy
 
     def __enter__(self) -> "ProxiedNodes":

@@ -1,4 +1,22 @@
+public import FoundationEssentials
 import HashTreeCollections
+
+/// A place in a store's history of changes.
+///
+/// Numbers alone do not tell one history from another: a database that was restored, or a standby that lacked the last
+/// changes, goes on counting from where it was.
+public struct AccessPosition: Sendable, Equatable {
+    /// How many changes there have been.
+    public var sequence: Int64
+    /// What the last of them is called: no two changes have the same.
+    public var change: UUID
+
+    /// A position as a store has it.
+    public init(sequence: Int64, change: UUID) {
+        self.sequence = sequence
+        self.change = change
+    }
+}
 
 /// Everything that admission needs to know about tenants and keys, at one moment: handshakes are decided from it, in
 /// memory, without a database call.
@@ -6,8 +24,8 @@ import HashTreeCollections
 /// Whoever reads holds a value of its own while the node applies changes. What there may be millions of is in trees that
 /// share what is the same: a hash table would be copied whole for the change of one key, while everybody waits.
 public struct AccessSnapshot: Sendable, Equatable {
-    /// The store's access sequence when the snapshot was taken.
-    public var sequence: Int64
+    /// The last change that it knows of.
+    public var position: AccessPosition
     /// Every admin token that has not been revoked, by the digest of its secret.
     public var adminTokens: [SecretDigest: AdminToken]
     private var tenantsByID: TreeDictionary<TenantID, Tenant>
@@ -17,10 +35,10 @@ public struct AccessSnapshot: Sendable, Equatable {
 
     /// A snapshot as a store read it.
     public init(
-        sequence: Int64, tenants: [Tenant], keys: [(SecretDigest, APIKey)],
+        position: AccessPosition, tenants: [Tenant], keys: [(SecretDigest, APIKey)],
         adminTokens: [(SecretDigest, AdminToken)] = []
     ) {
-        self.sequence = sequence
+        self.position = position
         tenantsByID = TreeDictionary(uniqueKeysWithValues: tenants.map { ($0.id, $0) })
         keysByDigest = TreeDictionary(uniqueKeysWithValues: keys)
         digests = TreeDictionary(uniqueKeysWithValues: keys.map { ($0.1.id, $0.0) })
@@ -63,8 +81,8 @@ public enum NodeCommand: Sendable, Equatable {
 
 /// What has changed of an `AccessSnapshot`.
 public struct AccessChanges: Sendable {
-    /// The store's access sequence with these changes.
-    public var sequence: Int64
+    /// The last of them.
+    public var position: AccessPosition
     /// Tenants as they are now.
     public var tenants: [Tenant] = []
     /// Tenants that are gone.
@@ -79,7 +97,7 @@ public struct AccessChanges: Sendable {
     public var commands: [NodeCommand] = []
 
     /// No changes.
-    public init(sequence: Int64) { self.sequence = sequence }
+    public init(position: AccessPosition) { self.position = position }
 }
 
 extension AccessSnapshot {
@@ -89,9 +107,9 @@ extension AccessSnapshot {
         digests[key.id] = digest
     }
 
-    /// Brings the snapshot up to the changes' sequence.
+    /// Brings the snapshot up to the changes' position.
     public mutating func apply(_ changes: AccessChanges) {
-        sequence = max(sequence, changes.sequence)
+        position = changes.position
         for tenant in changes.removedTenants { tenantsByID[tenant] = nil }
         for tenant in changes.tenants { tenantsByID[tenant.id] = tenant }
         for key in changes.removedKeys {

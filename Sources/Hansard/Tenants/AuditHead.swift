@@ -22,9 +22,26 @@ public struct AuditHead: Sendable, Hashable {
         self.hash = hash
     }
 
+    /// What the names of all heads begin with, below a store's root.
+    public static let root = "audit-heads/"
+    private static let installation = "installation"
+
     /// What the names of a chain's heads begin with, below a store's root: `audit-heads/<tenant, or installation>/`.
     public static func folder(of tenant: TenantID?) -> String {
-        "audit-heads/\(tenant?.description ?? "installation")/"
+        "\(root)\(tenant?.description ?? installation)/"
+    }
+
+    /// The chains whose folders have these names below `root`; what else is there is passed over.
+    public static func chains(ofFolders names: [String]) -> Set<TenantID?> {
+        var chains: Set<TenantID?> = []
+        for name in names {
+            if name == installation {
+                chains.insert(nil)
+            } else if let tenant = UUID(uuidString: name).map(TenantID.init), tenant.description == name {
+                chains.insert(tenant)
+            }
+        }
+        return chains
     }
 
     /// Its name below `folder(of:)`: `000000000318-<hash>.json`. It says all that is compared, so that a list is enough to
@@ -53,6 +70,8 @@ public struct AuditHead: Sendable, Hashable {
 public protocol AuditHeadStore: Sendable {
     /// Keeps a head durably. Repeating it is harmless.
     func keep(_ head: AuditHead, at date: Date) async throws
+    /// The chains of which a head was kept.
+    func chains() async throws -> Set<TenantID?>
     /// All heads that were kept of a chain, in the order of their places.
     func heads(of tenant: TenantID?) async throws -> [AuditHead]
 }

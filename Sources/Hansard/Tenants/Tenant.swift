@@ -102,10 +102,13 @@ public protocol TenantStore: Sendable {
     func key(digest: SecretDigest) async throws -> APIKey?
     /// The admin token of that digest, if there is one that has not been revoked.
     func adminToken(digest: SecretDigest) async throws -> AdminToken?
-    /// A number that has grown whenever any tenant or key changed; cheap, so that nodes can poll it each second.
-    func accessSequence() async throws -> Int64
+    /// The last change of any tenant, key or token, and the last command; cheap, so that nodes can poll it each second.
+    func accessPosition() async throws -> AccessPosition
     /// Everything that admission needs, at one moment.
     func accessSnapshot() async throws -> AccessSnapshot
-    /// What has changed since a snapshot; nil if that is too much, or too long ago: then a new snapshot is what helps.
-    func accessChanges(since sequence: Int64) async throws -> AccessChanges?
+    /// What has changed since a snapshot; nil if that is too much, too long ago, or in another history than the store has now:
+    /// then a new snapshot is what helps.
+    func accessChanges(since position: AccessPosition) async throws -> AccessChanges?
+    /// What nodes were told after one position and up to another, in order; what was cleared away is not among it.
+    func accessCommands(after position: AccessPosition, through end: AccessPosition) async throws -> [NodeCommand]
 }

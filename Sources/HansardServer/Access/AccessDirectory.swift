@@ -104,9 +104,11 @@ final class AccessDirectory: Sendable {
     private func read() async throws {
         // What is read is as old as the question.
         let asked = now()
-        guard let known = state.withLock({ $0.snapshot?.sequence }) else { return try await readAll(asked) }
-        if try await store.accessSequence() != known {
-            guard let changes = try await store.accessChanges(since: known) else { return try await readAll(asked) }
+        guard let known = state.withLock({ $0.snapshot?.position }) else { return try await readAll(asked) }
+        if try await store.accessPosition() != known {
+            guard let changes = try await store.accessChanges(since: known) else {
+                return try await readAll(asked, since: known)
+            }
             let observers = state.withLock { state in
                 state.snapshot?.apply(changes)
                 return state.observers
@@ -116,14 +118,19 @@ final class AccessDirectory: Sendable {
         state.withLock { $0.refreshedAt = asked }
     }
 
-    private func readAll(_ asked: ContinuousClock.Instant) async throws {
+    private func readAll(_ asked: ContinuousClock.Instant, since known: AccessPosition? = nil) async throws {
         let fresh = try await store.accessSnapshot()
+        // Of what nodes were told a snapshot has nothing. A node that begins has nothing to do of what others were told.
+        let commands =
+            if let known { try await store.accessCommands(after: known, through: fresh.position) } else {
+                [NodeCommand]()
+            }
         let observers = state.withLock { state in
             state.snapshot = fresh
             state.refreshedAt = asked
             return state.observers
         }
-        for observer in observers { observer(.all) }
+        for observer in observers { observer(.all(commands)) }
     }
 
     /// Keeps the snapshot fresh until the task is cancelled: at each wish, and each `pollInterval` in any case. A store that
@@ -153,10 +160,18 @@ final class AccessDirectory: Sendable {
 
 /// What a refresh brought.
 enum AccessUpdate: Sendable {
-    /// Everything was read anew: anything may have changed.
-    case all
+    /// Everything was read anew: anything may have changed. And this is what nodes were told meanwhile.
+    case all([NodeCommand])
     /// So much.
     case some(AccessChanges)
+
+    /// What nodes are told, in order.
+    var commands: [NodeCommand] {
+        switch self {
+        case .all(let commands): commands
+        case .some(let changes): changes.commands
+        }
+    }
 }
 
 extension Logger {

@@ -57,38 +57,51 @@ final class AuditHeads: Sendable {
         }
     }
 
-    /// Keeps the head of each chain that has grown. One that differs from what was kept before is reported, and not kept: the
-    /// earlier heads stay what it is judged by.
+    /// Keeps the head of each chain that has grown. One that differs from what was kept before, or is not there any more, is
+    /// reported, and not kept: the earlier heads stay what it is judged by.
     func keep(now: Date) async throws {
-        try await keep(try await pool.auditHeadOfInstallation(), now: now)
+        // Asked first: of a chain whose head was kept by now there are entries below, unless somebody removed them.
+        var removed = try await store.chains()
+        if let head = try await pool.auditHeadOfInstallation() {
+            removed.remove(nil)
+            try await keep(head, now: now)
+        }
         var last: TenantID?
         while true {
             let page = try await pool.auditHeads(after: last, limit: Self.chainsPerPage)
-            for head in page { try await keep(head, now: now) }
-            guard page.count == Self.chainsPerPage, let next = page.last?.tenant else { return }
+            for head in page {
+                removed.remove(head.tenant)
+                try await keep(head, now: now)
+            }
+            guard page.count == Self.chainsPerPage, let next = page.last?.tenant else { break }
             last = next
         }
+        for tenant in removed { _ = try await earlierHeads(of: tenant) }
     }
 
-    private func keep(_ head: AuditHead?, now: Date) async throws {
-        guard let head, kept.withLock({ $0[head.tenant] }) != head.hash else { return }
-        let earlier = try await store.heads(of: head.tenant)
-        let differing = try await pool.auditDifferences(from: earlier)
-        guard differing.isEmpty else {
-            metrics.auditDifferences.add()
-            logger.error(
-                "a chain of the audit log is not what it was when its head was kept",
-                metadata: [
-                    "tenant_id": "\(head.tenant?.description ?? "none")", "place": "\(differing[0].head.place)",
-                    "heads": "\(differing.count)",
-                ])
-            return
-        }
+    private func keep(_ head: AuditHead, now: Date) async throws {
+        guard kept.withLock({ $0[head.tenant] }) != head.hash, let earlier = try await earlierHeads(of: head.tenant)
+        else { return }
         if !earlier.contains(head) {
             try await store.keep(head, at: now)
             metrics.auditHeadsKept.add()
         }
         kept.withLock { $0[head.tenant] = head.hash }
+    }
+
+    /// The heads that were kept of a chain; nil, once that is reported, if the chain is not what they say.
+    private func earlierHeads(of tenant: TenantID?) async throws -> [AuditHead]? {
+        let earlier = try await store.heads(of: tenant)
+        let differing = try await pool.auditDifferences(from: earlier)
+        guard let first = differing.first else { return earlier }
+        metrics.auditDifferences.add()
+        logger.error(
+            "a chain of the audit log is not what it was when its head was kept",
+            metadata: [
+                "tenant_id": "\(tenant?.description ?? "none")", "place": "\(first.head.place)",
+                "heads": "\(differing.count)",
+            ])
+        return nil
     }
 }
 

@@ -125,6 +125,8 @@ struct TenantsResource: Sendable {
                     updated_at = \(call.now)
                 WHERE tenant_id = \(id.rawValue)
                 """)
+            try await connection.execute(
+                "UPDATE transcript_expiry SET due_at = '-infinity' WHERE tenant_id = \(id.rawValue)")
             return AdminAnswer(status: 204, body: [], target: before.target, tenant: id, before: before.audited)
         }
     }

@@ -86,16 +86,17 @@ struct TokensResource: Sendable {
         try call.body().end()
         let id = try call.segment("token_id")
         return try await admin.transactions.run(call, "token.revoke") { connection in
+            // First, since it waits for whoever revokes another: what they leave is looked at afterwards.
+            let rows = try await connection.query(
+                """
+                UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, \(call.now)) WHERE token_id = \(id)
+                RETURNING *
+                """)
             // The last owner could not be replaced without the command line.
             let others = try await connection.query(
                 """
                 SELECT FROM admin_tokens WHERE role = 'owner' AND token_id <> \(id) AND revoked_at IS NULL
                     AND tenants IS NULL AND (expires_at IS NULL OR expires_at > \(call.now)) LIMIT 1
-                """)
-            let rows = try await connection.query(
-                """
-                UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, \(call.now)) WHERE token_id = \(id)
-                RETURNING *
                 """)
             guard let row = rows.first else { throw AdminCall.nothingHere }
             let token = try AdminToken(row: row)

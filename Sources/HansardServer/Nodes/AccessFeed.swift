@@ -15,8 +15,7 @@ struct AccessFeed: Sendable {
     /// What an update means to the sessions and the node. Called after the snapshot has it.
     func updated(_ update: AccessUpdate) {
         sessions.recheck(update)
-        guard case .some(let changes) = update else { return }
-        for command in changes.commands { obey(command) }
+        for command in update.commands { obey(command) }
     }
 
     private func obey(_ command: NodeCommand) {

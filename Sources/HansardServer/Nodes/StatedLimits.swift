@@ -19,7 +19,7 @@ final class StatedLimits: Sendable {
     private struct State {
         var versions: [QuotaOwner: Int64] = [:]
         /// The snapshot in which nothing was left to state.
-        var doneWith: Int64?
+        var doneWith: AccessPosition?
     }
     private let state = Locked(State())
 
@@ -34,7 +34,7 @@ final class StatedLimits: Sendable {
     /// What the store has yet to learn from the snapshot, as much as is for one look.
     func due(in snapshot: AccessSnapshot) -> [(owner: QuotaOwner, limit: AdmissionLimit)] {
         state.withLock { state in
-            guard state.doneWith != snapshot.sequence else { return [] }
+            guard state.doneWith != snapshot.position else { return [] }
             var due: [(owner: QuotaOwner, limit: AdmissionLimit)] = []
             for (owner, version) in state.versions where due.count < Self.perLook {
                 guard let quotas = snapshot.quotas(of: owner) else {
@@ -43,7 +43,7 @@ final class StatedLimits: Sendable {
                 }
                 if quotas.version > version { due.append((owner, quotas.admission)) }
             }
-            if due.isEmpty { state.doneWith = snapshot.sequence }
+            if due.isEmpty { state.doneWith = snapshot.position }
             return due
         }
     }

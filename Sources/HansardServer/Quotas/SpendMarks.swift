@@ -15,9 +15,15 @@ struct SpendMarks: Sendable {
     }
 
     private let url: URL
+    private let syncFolder: @Sendable (URL) throws -> Void
 
-    /// - Parameter stateDirectory: the folder whose spool this process has locked.
-    init(stateDirectory: URL) { url = stateDirectory.appending(path: "minutes") }
+    /// - Parameters:
+    ///   - stateDirectory: the folder whose spool this process has locked.
+    ///   - syncFolder: makes durable which names a folder holds.
+    init(stateDirectory: URL, syncFolder: @escaping @Sendable (URL) throws -> Void = FileManager.syncFolder) {
+        url = stateDirectory.appending(path: "minutes")
+        self.syncFolder = syncFolder
+    }
 
     /// What was written last; nil if there is no file, or none that can be read: then nothing is known of what was spent.
     func read() -> [Mark: Int64]? {
@@ -35,7 +41,8 @@ struct SpendMarks: Sendable {
 
     /// Writes all marks. Blocks: not for event loops.
     ///
-    /// - Throws: what the file system says; then the marks before these hold.
+    /// - Throws: what the file system says; then the marks before these hold, or these if only their name could not be made
+    ///   durable.
     func write(_ marks: [Mark: Int64]) throws {
         let lines = marks.map { "\($0.holder)\t\($0.owner)\t\($0.period)\t\($1)\n" }.sorted()
         let beside = url.appendingPathExtension("new")
@@ -46,5 +53,7 @@ struct SpendMarks: Sendable {
         guard rename(beside.path, url.path) == 0 else {
             throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: url.path])
         }
+        // Else the old file may have the name again after a power failure.
+        try syncFolder(url.deletingLastPathComponent())
     }
 }

@@ -46,7 +46,7 @@ final class FolderTranscriptStore: TranscriptStore {
         try await onThread {
             do {
                 try FileManager.default.removeItem(at: file)
-                try Self.sync(file.deletingLastPathComponent())
+                try FileManager.syncFolder(file.deletingLastPathComponent())
             } catch CocoaError.fileNoSuchFile {
                 return
             }
@@ -92,18 +92,11 @@ final class FolderTranscriptStore: TranscriptStore {
             guard rename(temporary.path, file.path) == 0 else {
                 throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: file.path])
             }
-            try sync(day)
+            try FileManager.syncFolder(day)
         } catch {
             try? FileManager.default.removeItem(at: temporary)
             throw error
         }
-    }
-
-    /// Makes durable which names a folder holds.
-    private static func sync(_ folder: URL) throws {
-        let handle = try FileHandle(forReadingFrom: folder)
-        _ = fsync(handle.fileDescriptor)
-        try handle.close()
     }
 
     /// Walks years, months and days from the newest until the page is full.
@@ -150,6 +143,11 @@ extension FolderTranscriptStore: AuditHeadStore {
     func keep(_ head: AuditHead, at date: Date) async throws {
         let file = folder.appending(path: AuditHead.folder(of: head.tenant) + head.name)
         try await onThread { try Self.write(Data(AuditHeadDocument.encode(head, at: date)), to: file) }
+    }
+
+    func chains() async throws -> Set<TenantID?> {
+        let root = folder.appending(path: AuditHead.root)
+        return AuditHead.chains(ofFolders: try await onThread { try Self.newestFirst(root) })
     }
 
     func heads(of tenant: TenantID?) async throws -> [AuditHead] {

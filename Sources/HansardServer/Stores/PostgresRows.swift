@@ -173,6 +173,10 @@ extension AdminToken {
     }
 }
 
+extension AccessPosition {
+    init(row: Row) throws { self.init(sequence: try row.value("sequence"), change: try row.value("change_id")) }
+}
+
 extension NodeCommand {
     /// nil for a command of a newer version, and for one that names nothing.
     init?(row: Row) throws {

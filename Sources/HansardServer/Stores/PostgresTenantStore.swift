@@ -7,12 +7,14 @@ public import Postgres
 /// What nodes need is behind doors (`0008_isolation.sql`). Whoever makes or looks up a tenant, a key or a token logs in
 /// as the owner of the tables.
 public struct PostgresTenantStore: TenantStore {
-    /// Changes that are read one by one; a snapshot is read in place of more.
-    static let changeLimit = 10_000
     /// Rows of one statement of a snapshot: a million in one answer would be there twice.
     static let snapshotPage = 10_000
 
     private let pool: ConnectionPool
+    /// Changes that are read one by one; a snapshot is read in place of more.
+    var changeLimit = 10_000
+    /// Commands of one statement.
+    var commandsPage = 1_000
 
     /// A store in a database that has been migrated.
     public init(pool: ConnectionPool) { self.pool = pool }
@@ -62,10 +64,8 @@ public struct PostgresTenantStore: TenantStore {
     }
 
     /// See `TenantStore`.
-    public func accessSequence() async throws -> Int64 {
-        try await HansardError.mapping {
-            try await pool.query("SELECT last_access_change() AS value").only().value("value")
-        }
+    public func accessPosition() async throws -> AccessPosition {
+        try await HansardError.mapping { try AccessPosition(row: try await pool.query(Self.position).only()) }
     }
 
     /// See `TenantStore`.
@@ -73,13 +73,12 @@ public struct PostgresTenantStore: TenantStore {
         try await HansardError.mapping {
             // All statements see the same moment.
             try await pool.transaction(isolation: .repeatableReadOnly) { connection in
-                let sequence: Int64 = try await connection.query("SELECT last_access_change() AS value").only()
-                    .value("value")
+                let position = try AccessPosition(row: try await connection.query(Self.position).only())
                 let tenants = try await connection.query("SELECT * FROM tenants_for_nodes(NULL)").map(
                     Tenant.init(row:))
                 let tokens = try await connection.query("SELECT * FROM admin_tokens_for_nodes()")
                     .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
-                var snapshot = AccessSnapshot(sequence: sequence, tenants: tenants, keys: [], adminTokens: tokens)
+                var snapshot = AccessSnapshot(position: position, tenants: tenants, keys: [], adminTokens: tokens)
                 var last = ""
                 while true {
                     let page = try await connection.query("SELECT * FROM keys_after(\(last), \(Self.snapshotPage))")
@@ -94,33 +93,60 @@ public struct PostgresTenantStore: TenantStore {
 
 // The feed.
 extension PostgresTenantStore {
+    private static let position: Query = "SELECT * FROM access_position()"
+
     /// See `TenantStore`.
-    public func accessChanges(since sequence: Int64) async throws -> AccessChanges? {
+    public func accessChanges(since known: AccessPosition) async throws -> AccessChanges? {
         try await HansardError.mapping {
             try await pool.transaction(isolation: .repeatableReadOnly) { connection in
                 let events = try await connection.query(
                     """
-                    SELECT sequence, subject, subject_id
-                    FROM access_events_since(\(sequence), \(Self.changeLimit + 1))
+                    SELECT sequence, change_id, follows, subject, subject_id
+                    FROM access_events_since(\(known.sequence), \(changeLimit + 1))
                     """)
-                guard events.count <= Self.changeLimit else { return nil }
-                // Numbers follow each other: a gap is what has been cleared away, and so is everything where nothing is
-                // left after the number of the last change.
-                if let first = events.first {
-                    guard try first.value("sequence") == sequence + 1 else { return nil }
-                } else {
-                    let last: Int64 = try await connection.query("SELECT last_access_change() AS value").only()
-                        .value("value")
-                    guard last <= sequence else { return nil }
+                guard events.count <= changeLimit else { return nil }
+                guard let first = events.first, let last = events.last else {
+                    let position = try AccessPosition(row: try await connection.query(Self.position).only())
+                    return position == known ? AccessChanges(position: known) : nil
                 }
+                // Each change names the one before. If that is not the known one, what came between was cleared away, or the
+                // known one is none of this history.
+                guard try first.value("follows", as: UUID?.self) == known.change else { return nil }
                 var changed: [String: [String]] = [:]
                 for event in events {
                     changed[try event.value("subject"), default: []].append(try event.value("subject_id"))
                 }
-                var changes = AccessChanges(sequence: try events.last?.value("sequence") ?? sequence)
+                var changes = AccessChanges(position: try AccessPosition(row: last))
                 try await read(changed, into: &changes, on: connection)
+                if changed["command"] != nil {
+                    changes.commands = try await commands(after: known, through: changes.position, on: connection)
+                }
                 return changes
             }
+        }
+    }
+
+    /// See `TenantStore`.
+    public func accessCommands(
+        after position: AccessPosition, through end: AccessPosition
+    ) async throws -> [NodeCommand] {
+        try await HansardError.mapping {
+            try await pool.transaction(isolation: .repeatableReadOnly) { connection in
+                try await commands(after: position, through: end, on: connection)
+            }
+        }
+    }
+
+    private func commands(
+        after position: AccessPosition, through end: AccessPosition, on connection: Connection
+    ) async throws -> [NodeCommand] {
+        var (commands, last) = ([NodeCommand](), position.sequence)
+        while true {
+            let page = try await connection.query(
+                "SELECT * FROM commands_between(\(last), \(end.sequence), \(commandsPage))")
+            commands += try page.compactMap(NodeCommand.init(row:))
+            guard page.count == commandsPage, let row = page.last else { return commands }
+            last = try row.value("sequence")
         }
     }
 
@@ -143,12 +169,6 @@ extension PostgresTenantStore {
         if changed["token"] != nil {
             changes.adminTokens = try await connection.query("SELECT * FROM admin_tokens_for_nodes()")
                 .map { (try SecretDigest(row: $0), try AdminToken(row: $0)) }
-        }
-        let commands = (changed["command"] ?? []).compactMap(UUID.init(uuidString:))
-        if !commands.isEmpty {
-            changes.commands = try await connection.query(
-                "SELECT * FROM commands_for_nodes(\(commands))"
-            ).compactMap(NodeCommand.init(row:))
         }
     }
 }

@@ -127,7 +127,7 @@ struct S3TranscriptStore: TranscriptStore {
 }
 
 extension S3TranscriptStore: AuditHeadStore {
-    /// Lists of one chain's heads at most: a hundred thousand heads.
+    /// Lists of one chain's heads at most, and of the chains: a hundred thousand each.
     static let headLists = 100
 
     @concurrent func keep(_ head: AuditHead, at date: Date) async throws {
@@ -138,19 +138,28 @@ extension S3TranscriptStore: AuditHeadStore {
         }
     }
 
+    @concurrent func chains() async throws -> Set<TenantID?> {
+        let root = location.key(AuditHead.root)
+        let folders = try await pages(root, delimiter: "/").flatMap(\.commonPrefixes)
+        return AuditHead.chains(
+            ofFolders: folders.filter { $0.hasPrefix(root) }.map { String($0.dropFirst(root.count).dropLast()) })
+    }
+
     @concurrent func heads(of tenant: TenantID?) async throws -> [AuditHead] {
         let root = location.key(AuditHead.folder(of: tenant))
-        var heads: [AuditHead] = []
-        var continuation: String?
-        for _ in 0..<Self.headLists {
+        return try await pages(root).flatMap(\.objects).filter { $0.key.hasPrefix(root) }.compactMap {
+            AuditHead(tenant: tenant, name: String($0.key.dropFirst(root.count)))
+        }
+    }
+
+    private func pages(_ root: String, delimiter: String? = nil) async throws -> [S3Page] {
+        var pages: [S3Page] = []
+        while pages.count < Self.headLists {
             let page = try await HansardError.mapping(subject) {
-                try await s3.listObjects(prefix: root, continuation: continuation)
+                try await s3.listObjects(prefix: root, delimiter: delimiter, continuation: pages.last?.continuation)
             }
-            heads += page.objects.filter { $0.key.hasPrefix(root) }.compactMap {
-                AuditHead(tenant: tenant, name: String($0.key.dropFirst(root.count)))
-            }
-            continuation = page.continuation
-            if continuation == nil { return heads }
+            pages.append(page)
+            if page.continuation == nil { return pages }
         }
         throw HansardError.storeUnavailable(
             "\(subject.name) holds too many objects under '\(root)': move some elsewhere",

@@ -237,9 +237,7 @@ final class Spool: Sendable {
         }
         let fresh = try FileHandle(forWritingTo: url)
         // A file whose name is not on the disk is lost with all its data.
-        let directory = try FileHandle(forReadingFrom: folder)
-        _ = fsync(directory.fileDescriptor)
-        try directory.close()
+        try FileManager.syncFolder(folder)
         state.withLock { state in
             state.handle = fresh
             state.files[index] = 0

@@ -18,19 +18,26 @@ struct FixedTenants: TenantStore {
 
     func accessSnapshot() async throws -> AccessSnapshot {
         AccessSnapshot(
-            sequence: 1, tenants: [Tenant(id: Self.tenant, name: "one", createdAt: Date())],
+            position: position(1), tenants: [Tenant(id: Self.tenant, name: "one", createdAt: Date())],
             keys: (0..<keys).map { (Authenticator.digest(of: secret($0)), sampleKey($0)) })
     }
 
     /// Nothing changes, and the next snapshot would be the same.
-    func accessSequence() async throws -> Int64 { 1 }
-    func accessChanges(since sequence: Int64) async throws -> AccessChanges? { nil }
+    func accessPosition() async throws -> AccessPosition { position(1) }
+    func accessChanges(since position: AccessPosition) async throws -> AccessChanges? { nil }
+    func accessCommands(
+        after position: AccessPosition, through end: AccessPosition
+    ) async throws -> [NodeCommand] { [] }
     func tenant(named name: String) async throws -> Tenant? { nil }
     func key(digest: SecretDigest) async throws -> APIKey? { nil }
     func adminToken(digest: SecretDigest) async throws -> AdminToken? { nil }
     func create(_ tenant: Tenant) async throws {}
     func create(_ key: APIKey, digest: SecretDigest) async throws {}
     func create(_ token: AdminToken, digest: SecretDigest) async throws {}
+}
+
+func position(_ number: Int) -> AccessPosition {
+    AccessPosition(sequence: Int64(number), change: FixedTenants.tenant.rawValue)
 }
 
 /// 16 or 32 bytes that are another number's nowhere else.
@@ -98,10 +105,10 @@ func worstChange(of snapshot: AccessSnapshot, _ count: Int) throws -> Double {
     var worst = Duration.zero
     for number in 0..<count {
         let held = current
-        var changes = AccessChanges(sequence: Int64(number) + 2)
+        var changes = AccessChanges(position: position(number + 2))
         changes.keys = [(Authenticator.digest(of: secret(number)), sampleKey(number))]
         worst = max(worst, ContinuousClock().measure { current.apply(changes) })
-        precondition(held.sequence < current.sequence)
+        precondition(held.position.sequence < current.position.sequence)
     }
     return Double(worst.components.attoseconds) / 1e12
 }

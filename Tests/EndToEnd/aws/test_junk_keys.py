@@ -16,7 +16,7 @@ from strangers import ALPHABET
 
 pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
 
-LOOK = b"last_access_change()"
+LOOK = b"access_position()"
 # Of other parts of the node, whatever comes.
 OTHER_STATEMENTS = 10
 

@@ -158,7 +158,7 @@ import Testing
             #expect(error?.message.contains("for 312 s") == true && error?.message.contains("for 5m") == true)
             #expect(error?.retryAfter != nil)
         }
-        store.faults.set(.away, for: ["accessSequence"])
+        store.faults.set(.away, for: ["accessPosition"])
         await #expect(throws: (any Error).self) { try await directory.refresh() }
         #expect(directory.isStale)
         store.faults.clear()
@@ -249,7 +249,7 @@ import Testing
         #expect(directory.age == nil)
         try await directory.refresh()
         try await directory.refresh()
-        #expect(store.faults.calls == ["accessSnapshot", "accessSequence"])
+        #expect(store.faults.calls == ["accessSnapshot", "accessPosition"])
         #expect(directory.snapshot?.keys.count == 1)
         store.set(tenants: [], keys: [])
         try await directory.refresh()
@@ -263,7 +263,7 @@ import Testing
         let log = LogRecorder()
         let directory = AccessDirectory(store: store, logger: log.logger)
         try await directory.refresh()
-        store.faults.set(.away, for: ["accessSequence"])
+        store.faults.set(.away, for: ["accessPosition"])
         store.faults.forgetCalls()
         let task = Task { await directory.keepFresh() }
         try await eventually("two polls") { store.faults.calls.count >= 2 }

@@ -8,8 +8,8 @@ import Web
 /// The admin plane through the router, over a database with a tenant.
 struct AdminFixture {
     let stores: StoreFixture
-    let transcripts = MemoryTranscriptStore()
-    private let router: Router
+    let transcripts: MemoryTranscriptStore
+    let router: Router
 
     static func run(
         as identity: AdminIdentity = .command("tester"), _ body: (AdminFixture) async throws -> Void
@@ -17,22 +17,10 @@ struct AdminFixture {
         try await StoreFixture.with { stores in
             let owner = PostgresTenantStore(pool: stores.ownerPool)
             try await owner.create(Tenant(id: Sample.tenant, name: "one", createdAt: moment(0)))
-            try await body(try await AdminFixture(stores, identity))
+            let transcripts = MemoryTranscriptStore()
+            let router = try await stores.adminRouter(transcripts, as: identity)
+            try await body(AdminFixture(stores: stores, transcripts: transcripts, router: router))
         }
-    }
-
-    private init(_ stores: StoreFixture, _ identity: AdminIdentity) async throws {
-        self.stores = stores
-        let access = AccessDirectory(store: PostgresTenantStore(pool: stores.pool), logger: LogRecorder().logger)
-        try await access.refresh()
-        let services = AdminServices(
-            access: access, pool: stores.pool, connections: PostgresConnectionStore(pool: stores.pool),
-            transcripts: transcripts, auditHeads: transcripts, engines: [], secrets: [[1]],
-            logger: LogRecorder().logger,
-            randomBytes: { count in (0..<count).map { _ in .random(in: 0...255) } })
-        router = Router(
-            routes: AdminPlane(services: services, identity: identity).routes, metrics: Metrics(),
-            logger: LogRecorder().logger, randomBytes: services.randomBytes)
     }
 
     /// - Parameters:

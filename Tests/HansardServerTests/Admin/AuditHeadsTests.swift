@@ -59,10 +59,10 @@ import Testing
             #expect(try await places(Sample.otherTenant) == [1])
             store.faults.forgetCalls()
             try await peer.keep(now: moment(0))
-            #expect(store.faults.calls == ["heads", "heads", "heads"], "what is there is not kept again")
+            #expect(store.faults.calls == ["chains", "heads", "heads", "heads"], "what is there is not kept again")
             store.faults.forgetCalls()
             for one in [node, peer] { try await one.keep(now: moment(0)) }
-            #expect(store.faults.calls == [], "chains that have not grown cost nothing")
+            #expect(store.faults.calls == ["chains", "chains"], "chains that have not grown cost nothing more")
             try await append(2, Sample.tenant, fixture)
             try await node.keep(now: moment(0))
             #expect(try await places(Sample.tenant) == [2, 4])
@@ -136,6 +136,27 @@ import Testing
         }
     }
 
+    /// Of a chain that is gone wholly, the installation's or a tenant's, the database says nothing.
+    @Test(arguments: [nil, Sample.tenant])
+    func aChainThatWasRemovedWhollyIsFoundOut(_ removed: TenantID?) async throws {
+        try await StoreFixture.with { fixture in
+            for tenant in [nil, Sample.tenant, Sample.otherTenant] { try await append(2, tenant, fixture) }
+            let node = heads(fixture)
+            try await node.keep(now: moment(0))
+            try await fixture.ownerPool.query("ALTER TABLE audit_log DISABLE TRIGGER audit_is_immutable")
+            try await fixture.ownerPool.query(
+                "DELETE FROM audit_log WHERE tenant_id IS NOT DISTINCT FROM \(removed?.rawValue)")
+            // One that has kept the heads itself, and one that has just started.
+            for (number, one) in [node, heads(fixture, isPeer: true)].enumerated() {
+                try await one.keep(now: moment(0))
+                #expect(metrics.auditDifferences.value == number + 1)
+            }
+            #expect(log.count(of: "not what it was", atLeast: .error) == 2)
+            let said = log.entries.last { $0.level == .error }?.metadata
+            #expect(said?["tenant_id"] == "\(removed?.description ?? "none")" && said?["place"] == "2")
+        }
+    }
+
     @Test func whatCannotBeKeptIsKeptLater() async throws {
         try await StoreFixture.with { fixture in
             try await append(1, nil, fixture)
@@ -159,11 +180,13 @@ import Testing
 
     private func check(_ store: any AuditHeadStore & TranscriptStore) async throws {
         #expect(try await store.heads(of: nil) == [])
+        #expect(try await store.chains() == [])
         for head in Self.heads.reversed() + Self.heads { try await store.keep(head, at: moment(1)) }
         for tenant in [nil, Sample.tenant] {
             #expect(try await store.heads(of: tenant) == Self.heads.filter { $0.tenant == tenant })
         }
         #expect(try await store.heads(of: Sample.otherTenant) == [])
+        #expect(try await store.chains() == [nil, Sample.tenant])
         // They are no transcripts.
         #expect(try await store.list(tenant: Sample.tenant, before: nil, limit: 10).isEmpty)
     }

@@ -17,7 +17,7 @@ import Testing
     }
 
     private func snapshot(_ sequence: Int64, _ tenants: [Tenant]) -> AccessSnapshot {
-        AccessSnapshot(sequence: sequence, tenants: tenants, keys: [])
+        AccessSnapshot(position: Sample.position(sequence), tenants: tenants, keys: [])
     }
 
     @Test func onlyNewerLimitsOfTenantsThatHaveClaimedAreDue() {
@@ -44,7 +44,7 @@ import Testing
         limits.stated(1, of: .key(key.id))
         key.quotas = QuotaLimits(maxConcurrentSessions: 3, maxNewSessionsPerMinute: 2, version: 2)
         func snapshot(_ sequence: Int64) -> AccessSnapshot {
-            AccessSnapshot(sequence: sequence, tenants: [], keys: [(digest, key)])
+            AccessSnapshot(position: Sample.position(sequence), tenants: [], keys: [(digest, key)])
         }
         #expect(limits.due(in: snapshot(1)).map(\.owner) == [.key(key.id)])
         #expect(limits.due(in: snapshot(1)).map(\.limit) == [AdmissionLimit(sessions: 3, newPerMinute: 2, version: 2)])

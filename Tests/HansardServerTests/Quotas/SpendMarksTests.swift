@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Testing
@@ -69,6 +70,23 @@ import Testing
         }
         try Data([0xFF, 0xFE, 0x09]).write(to: file)
         #expect(marks.read() == nil)
+    }
+
+    /// A rename that is not on the disk is undone by a power failure, and with it the marks that audio was heard by.
+    @Test func aMarkCountsOnceItsNameIsOnTheDisk() throws {
+        let (mark, file) = (try Self.mark("one"), file)
+        let synced = Locked<[URL: String]>([:])
+        let watched = SpendMarks(stateDirectory: folder.url) { folder in
+            let text = try String(contentsOf: file, encoding: .utf8)
+            synced.withLock { $0[folder] = text }
+        }
+        try watched.write([mark: 5_000])
+        #expect(synced.withLock(\.count) == 1)
+        #expect(synced.withLock(\.keys.first?.path) == folder.url.path)
+        let written = try String(contentsOf: file, encoding: .utf8)
+        #expect(synced.withLock(\.values.first) == written, "after the rename")
+        let failing = SpendMarks(stateDirectory: folder.url) { _ in throw CocoaError(.fileWriteUnknown) }
+        #expect(throws: CocoaError.self) { try failing.write([mark: 9_000]) }
     }
 
     @Test func whatCannotBeWrittenLeavesWhatWasThere() throws {

@@ -11,6 +11,7 @@ import Testing
     /// What sees all tenants. Whoever adds a door adds it here, with a call that shows that it needs nothing of its caller.
     static let doors: [String: Query] = [
         "access_events_since": "SELECT access_events_since(0, 10)::text",
+        "access_position": "SELECT access_position()::text",
         "admin_tokens_for_nodes": "SELECT admin_tokens_for_nodes()::text",
         "all_nodes": "SELECT all_nodes()::text",
         "change_minute_grant":
@@ -25,6 +26,7 @@ import Testing
                 gen_random_uuid(), gen_random_uuid(), '', '', now(), 0, true)::leases,
             ROW(9, 9, 1)::admission_limit, ROW(9, 9, 1)::admission_limit)::text
         """,
+        "commands_between": "SELECT commands_between(0, 9, 10)::text",
         "commands_for_nodes": "SELECT commands_for_nodes(ARRAY(SELECT gen_random_uuid()))::text",
         "finish_storing": "SELECT finish_storing(gen_random_uuid(), 'x')::text",
         "heartbeat_of_node":

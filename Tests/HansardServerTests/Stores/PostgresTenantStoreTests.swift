@@ -86,15 +86,15 @@ import Testing
             #expect(snapshot.key(named: second.id) == second)
             #expect(try await owner.key(digest: digests[1]) == second)
             #expect(try await owner.key(digest: digest()) == nil)
-            #expect(try await snapshot.sequence == store.accessSequence())
+            #expect(try await snapshot.position == store.accessPosition())
         }
     }
 
     @Test func theSequenceGrowsWithEveryChangeAndIsInOrder() async throws {
         try await withStore { store, fixture, owner in
-            var last = try await store.accessSequence()
+            var last = try await store.accessPosition().sequence
             func expectGrowth() async throws {
-                let now = try await store.accessSequence()
+                let now = try await store.accessPosition().sequence
                 #expect(now > last)
                 last = now
             }
@@ -172,7 +172,7 @@ import Testing
                     try await fixture.ownerPool.query("DELETE FROM tenants WHERE tenant_id = \(gone.id.rawValue)")
                 }
                 guard step % 3 == 0 else { continue }
-                known.apply(try #require(try await store.accessChanges(since: known.sequence)))
+                known.apply(try #require(try await store.accessChanges(since: known.position)))
                 let whole = try await store.accessSnapshot()
                 #expect(known == whole)
             }
@@ -181,28 +181,34 @@ import Testing
 
     @Test func changesThatWereClearedAwayAreNotPassedOver() async throws {
         try await withStore { store, fixture, owner in
-            for number in 0..<5 { try await owner.create(tenant("t\(number)")) }
+            var positions = [try await store.accessPosition()]
+            for number in 0..<5 {
+                try await owner.create(tenant("t\(number)"))
+                positions.append(try await store.accessPosition())
+            }
             try await fixture.ownerPool.query("DELETE FROM access_events WHERE sequence <= 3")
-            #expect(try await store.accessChanges(since: 1) == nil)
-            #expect(try await store.accessChanges(since: 3)?.tenants.count == 2)
-            #expect(try await store.accessChanges(since: 5)?.sequence == 5)
+            #expect(try await store.accessChanges(since: positions[1]) == nil)
+            #expect(try await store.accessChanges(since: positions[3])?.tenants.count == 2)
+            #expect(try await store.accessChanges(since: positions[5])?.position == positions[5])
         }
     }
 
     @Test func commandsComeOnceAndInOrder() async throws {
         try await withStore { store, fixture, _ in
             let (session, other) = (SessionID(UUID()), UUID())
-            let before = try await store.accessSequence()
-            for (command, target) in [("drain", "node-1"), ("terminate", "\(session)"), ("undrain", "node-1")] {
+            let before = try await store.accessPosition()
+            let commands = [("drain", "node-1"), ("terminate", "\(session)"), ("undrain", "node-1")]
+            for (number, (command, target)) in commands.enumerated() {
+                // Each by a node whose clock is behind that of the one before.
                 try await fixture.ownerPool.query(
                     """
                     INSERT INTO node_commands (command_id, tenant_id, command, target, given_at)
-                    VALUES (gen_random_uuid(), \(other), \(command), \(target), clock_timestamp())
+                    VALUES (gen_random_uuid(), \(other), \(command), \(target), \(moment(-number)))
                     """)
             }
             let changes = try #require(try await store.accessChanges(since: before))
             #expect(changes.commands == [.drain("node-1"), .terminate(session), .undrain("node-1")])
-            #expect(try await store.accessChanges(since: changes.sequence)?.commands == [])
+            #expect(try await store.accessChanges(since: changes.position)?.commands == [])
         }
     }
 
@@ -212,9 +218,9 @@ import Testing
             let acme = tenant()
             try await owner.create(acme)
             try await owner.create(key(acme), digest: digest())
-            let before = try await store.accessSequence()
+            let before = try await store.accessPosition()
             try await fixture.ownerPool.query("UPDATE api_keys SET last_used_at = now()")
-            #expect(try await store.accessSequence() == before)
+            #expect(try await store.accessPosition() == before)
         }
     }
 
@@ -224,7 +230,7 @@ import Testing
         try await withStore { store, fixture, owner in
             let (first, second) = (tenant("first"), tenant("second"))
             for made in [first, second] { try await owner.create(made) }
-            let before = try await store.accessSequence()
+            let before = try await store.accessPosition()
             @Sendable func suspension(_ tenant: Tenant) -> Query {
                 "UPDATE tenants SET status = 'suspended' WHERE tenant_id = \(tenant.id.rawValue)"
             }
@@ -232,14 +238,14 @@ import Testing
                 try await connection.execute(suspension(first))
                 let later = Task { try await fixture.ownerPool.execute(suspension(second)) }
                 #expect(try await isWaiting(fixture), "the second did not wait for the first")
-                #expect(try await store.accessSequence() == before)
+                #expect(try await store.accessPosition() == before)
                 #expect(try await store.accessChanges(since: before)?.tenants == [])
                 return later
             }
             _ = try await later.value
             #expect(try await store.accessChanges(since: before)?.tenants.count == 2)
             let events = try await fixture.ownerPool.query(
-                "SELECT subject_id FROM access_events WHERE sequence > \(before) ORDER BY sequence")
+                "SELECT subject_id FROM access_events WHERE sequence > \(before.sequence) ORDER BY sequence")
             let order: [String] = try events.map { try $0.value("subject_id") }
             #expect(order == [first, second].map { $0.id.description })
         }

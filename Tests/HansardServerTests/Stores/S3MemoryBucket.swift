@@ -131,9 +131,18 @@ final class S3MemoryBucket: AWSCaller {
         let keys = state.objects.keys.filter { $0.hasPrefix(prefix) && Array($0.utf8).isAfter(Array(after.utf8)) }
             .sorted { Array($1.utf8).isAfter(Array($0.utf8)) }
         let page = keys.prefix(min(state.pageLimit, Int(fields["max-keys"] ?? "") ?? 1_000))
+        func encoded(_ name: some StringProtocol) -> String {
+            name.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+        }
+        var folders: Set<String> = []
         let objects = page.map { key in
-            let name = key.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
-            return "<Contents><Key>\(name)</Key><Size>\(state.objects[key]?.count ?? 0)</Size></Contents>"
+            // A folder that spans two pages is told in both, which S3 does not do and which no store here minds.
+            if let delimiter = fields["delimiter"], let end = key.dropFirst(prefix.count).range(of: delimiter) {
+                let folder = encoded(key[..<end.upperBound])
+                return folders.insert(folder).inserted
+                    ? "<CommonPrefixes><Prefix>\(folder)</Prefix></CommonPrefixes>" : ""
+            }
+            return "<Contents><Key>\(encoded(key))</Key><Size>\(state.objects[key]?.count ?? 0)</Size></Contents>"
         }
         let isTruncated = page.count < keys.count
         let token = isTruncated ? "<NextContinuationToken>\(page.last ?? "")</NextContinuationToken>" : ""

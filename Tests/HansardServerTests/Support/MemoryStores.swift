@@ -49,6 +49,10 @@ extension MemoryTranscriptStore: AuditHeadStore {
         try await faults.call("keep") { _ = auditHeads.withLock { $0.insert(head) } }
     }
 
+    func chains() async throws -> Set<TenantID?> {
+        try await faults.call("chains") { Set(auditHeads.withLock { $0 }.map(\.tenant)) }
+    }
+
     func heads(of tenant: TenantID?) async throws -> [AuditHead] {
         try await faults.call("heads") {
             auditHeads.withLock { $0 }.filter { $0.tenant == tenant }.sorted { $0.name < $1.name }
@@ -88,20 +92,28 @@ final class MemoryUsageStore: UsageStore {
 /// Tenants and keys in memory.
 final class MemoryTenantStore: TenantStore {
     let faults = StoreFaults()
-    private let snapshot = Locked(AccessSnapshot(sequence: 0, tenants: [], keys: []))
+    private let snapshot = Locked(AccessSnapshot(position: Sample.position(0), tenants: [], keys: []))
 
     func set(tenants: [Tenant], keys: [(SecretDigest, APIKey)]) {
-        snapshot.withLock { $0 = AccessSnapshot(sequence: $0.sequence + 1, tenants: tenants, keys: keys) }
+        snapshot.withLock {
+            let position = Sample.position($0.position.sequence + 1)
+            $0 = AccessSnapshot(position: position, tenants: tenants, keys: keys)
+        }
     }
 
-    func accessSequence() async throws -> Int64 {
-        try await faults.call("accessSequence") { snapshot.withLock(\.sequence) }
+    func accessPosition() async throws -> AccessPosition {
+        try await faults.call("accessPosition") { snapshot.withLock(\.position) }
     }
     func accessSnapshot() async throws -> AccessSnapshot {
         try await faults.call("accessSnapshot") { snapshot.withLock { $0 } }
     }
-    func accessChanges(since sequence: Int64) async throws -> AccessChanges? {
+    func accessChanges(since position: AccessPosition) async throws -> AccessChanges? {
         try await faults.call("accessChanges") { nil }
+    }
+    func accessCommands(
+        after position: AccessPosition, through end: AccessPosition
+    ) async throws -> [NodeCommand] {
+        try await faults.call("accessCommands") { [] }
     }
     func create(_ tenant: Tenant) async throws { throw HansardError(.internal, "read only") }
     func create(_ key: APIKey, digest: SecretDigest) async throws { throw HansardError(.internal, "read only") }

@@ -9,6 +9,11 @@ enum Sample {
     static let otherTenant = TenantID(UUID(uuid: (2, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 2)))
     static let key = KeyID("key_" + String(repeating: "0", count: 21) + "1")
 
+    /// The position after so many changes, in the one history that tests without a database know.
+    static func position(_ number: Int64) -> AccessPosition {
+        AccessPosition(sequence: number, change: session(Int(number)).rawValue)
+    }
+
     /// Session number `number`; a higher number began later.
     static func session(_ number: Int, startedAt: Date? = nil) -> SessionID {
         SessionID(

@@ -21,7 +21,9 @@ import Testing
             createdAt: now
         )
         change(&tenant, &key)
-        return AccessSnapshot(sequence: 1, tenants: hasTenant ? [tenant] : [], keys: [(digest, key)])
+        return AccessSnapshot(
+            position: AccessPosition(sequence: 1, change: UUID()), tenants: hasTenant ? [tenant] : [],
+            keys: [(digest, key)])
     }
 
     static func refusal(_ snapshot: AccessSnapshot, digest: SecretDigest = digest) -> String? {
