@@ -238,7 +238,7 @@ import Testing
         let lease = Lease.new(TenantID(UUID()))
         fixture.faults.set { _, _ in fate }
         let error = await #expect(throws: HansardError.self) { try await fixture.store.claim(lease, limit: one) }
-        #expect(error?.code == .unavailable && error?.message.contains(words) == true, "\(error?.message ?? "")")
+        #expect(error?.code == .unavailable && error?.explanation.contains(words) == true, "\(error?.message ?? "")")
         #expect(fixture.faults.sent.count <= 4)
         fixture.faults.script([])
         #expect(try await fixture.peer.leases(of: lease.tenant).isEmpty)
