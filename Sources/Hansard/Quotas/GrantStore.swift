@@ -41,7 +41,7 @@ extension QuotaLimits {
 /// What has been granted of a quota of minutes in a period.
 public struct QuotaUse: Sendable, Equatable {
     /// Milliseconds that all nodes hold or have used. It may be above the limit: under `.soft`, and when the limit was
-    /// lowered, for nothing is taken back.
+    /// lowered, until holders have given back what they did not use.
     public var granted: Int64
     /// The limit that counts: the one of highest version ever given to the store.
     public var limit: MinuteLimit

@@ -338,8 +338,12 @@ public struct MinuteGrant: Sendable {
         max(pace, Int64(max(1, sessions)) * 1_000) * Self.shortestChunk.components.seconds
     }
 
-    /// What is held and not needed: all but a little after a time without use; else what is more than a minute of it.
+    /// What is held and not needed: all but a little after a time without use; else what is more than a minute of it. Of a limit
+    /// that has become lower than what is granted, what is beyond it, so that whoever speaks feels it at once.
     private mutating func surplus(_ now: ContinuousClock.Instant) -> Int64 {
+        if let ceiling = limit.ceiling, let use, use.granted > ceiling, available > 0 {
+            return min(available, use.granted - ceiling)
+        }
         let isIdle = isIdle(now)
         guard isIdle || countedSince.duration(to: now) >= Self.idlePatience else { return 0 }
         let need = isIdle ? Self.idleKeep : max(leastChunk(pace.perSecond(now: now)), 2 * counted)

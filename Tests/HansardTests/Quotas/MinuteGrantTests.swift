@@ -202,12 +202,16 @@ import Testing
         #expect(bench.grant.available == 4_000 && bench.grant.limit.version == 6)
     }
 
-    @Test func aLowerLimitTakesNothingBackAndGrantsNothingMore() {
+    @Test(arguments: [(used: Int64(1_000), back: "give 7000", left: Int64(2_000)), (4_000, "give 6000", 0)])
+    func whatIsHeldBeyondALowerLimitGoesBackAtOnce(used: Int64, back: String, left: Int64) {
         var bench = Bench(Self.limit(60_000))
         bench.join()
+        bench.take(used)
+        bench.expectDone(["grow 10000"])
         bench.run(bench.grant.limitChanged(Self.limit(3_000, version: 2), now: bench.now))
-        bench.expectTaken(10_000, of: 20_000)
-        #expect(bench.grant.supply == .exhausted && bench.grant.usedByAll == 10_000)
+        #expect(bench.done().filter { $0.hasPrefix("give") } == [back])
+        bench.expectTaken(left, of: 20_000)
+        #expect(bench.grant.supply == .exhausted && bench.grant.usedByAll == used + left)
     }
 
     @Test func whatAnotherNodeGivesBackCanBeHad() {
