@@ -61,10 +61,11 @@ import Web
                     let response = try client.readResponse(isHead: true)
                     #expect(response.headers["content-length"] == "\("HEAD /x||0|127.0.0.1".utf8.count)")
                 }
-                try client.send("GET /empty HTTP/1.1\r\nHost: h\r\n\r\nGET /split HTTP/1.1\r\nHost: h\r\n\r\n")
+                try client.send("GET /empty HTTP/1.1\r\nHost: h\r\n\r\n")
                 let empty = try client.readResponse()
                 #expect(empty.status == 204)
                 #expect(empty.headers["content-length"] == nil)
+                try client.send("GET /split HTTP/1.1\r\nHost: h\r\n\r\n")
                 let split = try client.readResponse()
                 #expect(split.headers["x-one"] == "a  X-Two: b")
                 #expect(split.headers["x-two"] == nil)
@@ -136,23 +137,27 @@ import Web
         }
     }
 
-    @Test func pipelinedRequestsAreAnsweredInOrderWhileAResponseIsMade() async throws {
+    /// It may be the body of the request before, whose length the library did not see.
+    @Test(arguments: [
+        ["GET /slow/1 HTTP/1.1\r\nHost: h\r\n\r\nDELETE /2 HTTP/1.1\r\nHost: h\r\n\r\n"],
+        ["GET /slow/1 HTTP/1.1\r\nHost: h\r\n\r\nDELETE /2 HT"],
+        ["GET /slow/1 HTTP/1.1\r\nHost: h\r\n\r\n", "DELETE /2 HTTP/1.1\r\nHost: h\r\n\r\n"],
+        ["GET /slow/1 HTTP/1.1\r\nHost: h\r\n\r\n", String(repeating: "x", count: 200_000)],
+        ["GET /slow/1 HTTP/1.1\r\nHost: h\r\nIf: x\r\nContent-Length: 36\r\n\r\nDELETE /2 HTTP/1.1\r\nHost: h\r\n\r\n"],
+        ["POST /slow/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcDELETE /2 HTTP/1.1\r\nHost: h\r\n\r\n"],
+    ])
+    func whatComesBeforeTheAnswerEndsTheConnection(_ pieces: [String]) async throws {
         try await withServer { server in
             server.responder.gate.close()
             let client = try RawClient(port: server.port)
-            try await blocking {
-                try client.send("POST /slow/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc")
-                try client.send("GET /slow/2 HTTP/1.1\r\nHost: h\r\n\r\nDELETE /3 HTTP/1.1\r\nHost: h\r\n")
+            for piece in pieces {
+                try await blocking { try client.send(piece) }
+                try await eventually("first") { server.responder.started.load(ordering: .relaxed) == 1 }
             }
-            try await eventually("first") { server.responder.started.load(ordering: .relaxed) == 1 }
-            try await blocking { try client.send("Foo: y\r\n\r\nGET /4 HTTP/1.1\r\nHost: h\r\n\r\n") }
-            try await Task.sleep(for: .milliseconds(50))
-            #expect(server.responder.started.load(ordering: .relaxed) == 1)
             server.responder.gate.open()
-            let bodies = try await blocking { try (0..<4).map { _ in try client.readResponse().body } }
-            #expect(
-                bodies.map { $0.split(separator: "|")[0] } == ["POST /slow/1", "GET /slow/2", "DELETE /3", "GET /4"]
-            )
+            let (response, rest) = try await blocking { (try client.readResponse(), client.readToEnd()) }
+            #expect(response.status == 200 && response.body.split(separator: "|")[0].hasSuffix(" /slow/1"))
+            #expect(rest.isEmpty && server.server.counters.requests == 1)
         }
     }
 
@@ -169,22 +174,6 @@ import Web
                     #expect(response.body == body)
                 }
             }
-        }
-    }
-
-    @Test func aPipelinedRequestWithABodyIsRefused() async throws {
-        try await withServer { server in
-            try await blocking {
-                let request = "POST /mirror HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nabcd"
-                let client = try RawClient(port: server.port)
-                try client.send(request + request)
-                let first = try client.readResponse()
-                #expect(first.body == "abcd")
-                let second = try client.readResponse()
-                #expect(second.status == 400)
-                #expect(client.readToEnd().isEmpty)
-            }
-            #expect(server.server.counters.requests == 1)
         }
     }
 
@@ -221,8 +210,7 @@ import Web
             try await blocking {
                 let large = try client.readResponse()
                 #expect(large.body.utf8.count == size)
-                let after = try client.readResponse()
-                #expect(after.body == "GET /after||0|127.0.0.1")
+                #expect(client.readToEnd().isEmpty)
             }
         }
     }

@@ -210,14 +210,12 @@ def test_no_request_writes_a_header_of_its_answer(owner, break_):
         assert answer.status < 500, answer.text
 
 
-HIDING = pytest.mark.xfail(
-    strict=True, reason="libwebsockets 4.1.6 reads a header whose name begins one that it knows together with the next line")
+PREFIXES = ["If", "Proxy", "X-Forwarded", "Accept-", "A"]
 
 
-@pytest.mark.parametrize(
-    "name", ["X-Odd", *(pytest.param(name, marks=HIDING) for name in ("If", "Proxy", "X-Forwarded", "Accept-", "A"))])
-def test_no_header_hides_the_one_behind_it(owner, name):
-    """Neither the length of a body, which would be taken for a request of its own then, nor credentials."""
+@pytest.mark.parametrize("name", ["X-Odd", *PREFIXES])
+def test_no_header_hides_the_body_behind_it(owner, name):
+    """It would be taken for a request of its own."""
     behind = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
     request = f"DELETE {TENANTS} HTTP/1.1\r\nHost: x\r\n{name}: x\r\nContent-Length: {len(behind)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", owner.server.port), timeout=20) as connection:
@@ -227,6 +225,14 @@ def test_no_header_hides_the_one_behind_it(owner, name):
         while piece := connection.recv(65_536):
             received += piece
     assert received.count(b"HTTP/1.1 ") == 1, "one request has one answer"
+
+
+HIDING = pytest.mark.xfail(
+    strict=True, reason="libwebsockets 4.1.6 reads a header whose name begins one that it knows together with the next line")
+
+
+@pytest.mark.parametrize("name", ["X-Odd", *(pytest.param(name, marks=HIDING) for name in PREFIXES)])
+def test_no_header_hides_the_credentials_behind_it(owner, name):
     nobody = replace(owner, token="")
     assert send_raw(nobody, "GET", TENANTS, b"", f"{name}: x", f"Authorization: Bearer {owner.token}").status == 200
 
