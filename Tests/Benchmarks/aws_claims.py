@@ -27,6 +27,8 @@ from server import free_port
 RATE, SECONDS, TENANTS = 500, 12, 10
 QUIET_SECONDS = 4
 DELAYS_MS = [0, 10, 20]
+# What a busy machine may cost.
+MOST_DONE = 0.9
 PATH = "/v1/listen?" + urllib.parse.urlencode(LINEAR16)
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -216,6 +218,9 @@ def main() -> None:
                 outcome = measure(node, keys)
                 all_sessions = Scrapes(node).value("hansard_sessions_started_total")
         report(delay_ms, outcome, said | {"sessions": all_sessions})
+        # Of sessions that were refused the times say nothing.
+        if outcome.sessions["done"] < outcome.sessions["begun"] * MOST_DONE:
+            raise SystemExit("the node did not keep up, or its DynamoDB does not answer as it should")
     print()
 
 

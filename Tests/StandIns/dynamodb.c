@@ -64,6 +64,16 @@ static const char *body_for(const char *operation) {
     return "{}";
 }
 
+// CRC-32 of zlib and of x-amz-crc32, which clients compare.
+static unsigned crc32(const char *text) {
+    unsigned sum = ~0u;
+    for (; *text; text++) {
+        sum ^= (unsigned char)*text;
+        for (int bit = 0; bit < 8; bit++) sum = sum >> 1 ^ (sum & 1 ? 0xedb88320u : 0);
+    }
+    return ~sum;
+}
+
 static void send_answer(int file, const char *body) {
     char text[1024];
     // The headers that AWS sends.
@@ -72,8 +82,8 @@ static void send_answer(int file, const char *body) {
                           "Content-Type: application/x-amz-json-1.0\r\nContent-Length: %zu\r\n"
                           "Connection: keep-alive\r\n"
                           "x-amzn-RequestId: 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123\r\n"
-                          "x-amz-crc32: 2745614147\r\n\r\n%s",
-                          strlen(body), body);
+                          "x-amz-crc32: %u\r\n\r\n%s",
+                          strlen(body), crc32(body), body);
     // So short an answer fits into the socket's buffer; a client that has gone needs none.
     if (send(file, text, length, MSG_NOSIGNAL) == length) bytes_out += length;
 }
