@@ -11,10 +11,14 @@ public struct MinuteGrant: Sendable {
     public static let lookInterval = Duration.milliseconds(250)
     /// After how long without use the rest is given back, and what is needless otherwise.
     public static let idlePatience = Duration.seconds(30)
+    /// The same where there is no session any more: others may be without a minute meanwhile.
+    public static let emptyPatience = Duration.seconds(2)
     /// What stays for the next session to begin with, in milliseconds.
     public static let idleKeep: Int64 = 1_000
     /// How often an exhausted quota is asked again: minutes may come back from another node.
     public static let pollInterval = Duration.seconds(2)
+    /// How long new sessions are refused after the store said that nothing is left. Later the next one finds out.
+    public static let refusalMemory = Duration.seconds(5)
     /// The pauses after failures: each is twice as long as the one before.
     public static let (firstRetryPause, longestRetryPause) = (Duration.milliseconds(250), Duration.seconds(2))
     /// The shares of a month's limit, in percent, at which it is said that the end is near.
@@ -84,7 +88,6 @@ public struct MinuteGrant: Sendable {
     private var mark: Int64 = 0
     /// When the quota, of which nothing was left, may be asked again; nil if there was something.
     private var pollAt: ContinuousClock.Instant?
-    private var isWanted = false
     /// A growth was refused, of which an earlier attempt may still arrive and be done: its number must be used up.
     private var isUncertain = false
     private var isStopping = false
@@ -132,6 +135,12 @@ public struct MinuteGrant: Sendable {
         return pollAt == nil ? .awaited : .exhausted
     }
 
+    /// Whether it is known that there is nothing for a session that would begin.
+    public func refusesSessions(now: ContinuousClock.Instant) -> Bool {
+        guard supply == .exhausted, let pollAt else { return false }
+        return now < pollAt - Self.pollInterval + Self.refusalMemory
+    }
+
     /// Milliseconds of the limit that are used, as far as this node knows: what others hold counts as used.
     public var usedByAll: Int64 { use.map { $0.granted - max(0, held - used) } ?? 0 }
 
@@ -152,13 +161,6 @@ public struct MinuteGrant: Sendable {
     /// A session has ended.
     public mutating func sessionLeft(now: ContinuousClock.Instant) -> [Action] {
         sessions = max(0, sessions - 1)
-        return decide(now)
-    }
-
-    /// Somebody would begin a session if there were something: an exhausted quota is asked again, though nobody uses
-    /// it.
-    public mutating func wanted(now: ContinuousClock.Instant) -> [Action] {
-        isWanted = true
         return decide(now)
     }
 
@@ -208,7 +210,6 @@ public struct MinuteGrant: Sendable {
         pending = nil
         unavailableSince = nil
         retryPause = Self.firstRetryPause
-        isWanted = false
         switch answer {
         case .held(let grant, let use):
             if grant.milliseconds > held {
@@ -308,10 +309,12 @@ public struct MinuteGrant: Sendable {
     private func needsMore(_ now: ContinuousClock.Instant) -> Bool {
         if available < 0 { return true }
         // Sessions that say nothing need what they have, at most.
-        return !isStopping && (sessions > 0 || isWanted) && available <= mark / 2 && (available == 0 || !isIdle(now))
+        return !isStopping && sessions > 0 && available <= mark / 2 && (available == 0 || !isIdle(now))
     }
 
-    private func isIdle(_ now: ContinuousClock.Instant) -> Bool { lastUse.duration(to: now) >= Self.idlePatience }
+    private func isIdle(_ now: ContinuousClock.Instant) -> Bool {
+        lastUse.duration(to: now) >= (sessions == 0 ? Self.emptyPatience : Self.idlePatience)
+    }
 
     private mutating func begin(isGrowth: Bool, _ milliseconds: Int64) -> Action? {
         pending = Pending(

@@ -90,17 +90,13 @@ final class NodeMinutes: Sendable {
             + (caller.key.quotas.maxMinutesPerMonth == nil ? [] : [.key(caller.key.id)])
     }
 
-    /// Whether this node knows that nothing is left for a session of the caller. It is then asked for again in the
-    /// background, since minutes may come back.
+    /// Whether this node has just heard that nothing is left for a session of the caller.
     func isExhausted(for caller: Caller) -> Bool {
         let owners = owners(of: caller)
         guard !owners.isEmpty else { return false }
-        let (isExhausted, due) = state.withLock { state in
-            let exhausted = owners.filter { state.holdings[$0]?.grant.supply == .exhausted }
-            return (!exhausted.isEmpty, exhausted.flatMap { state.decide($0) { $0.wanted(now: .now) } })
+        return state.withLock { state in
+            owners.contains { state.holdings[$0]?.grant.refusesSessions(now: .now) ?? false }
         }
-        carryOut(due)
-        return isExhausted
     }
 
     // MARK: Sessions

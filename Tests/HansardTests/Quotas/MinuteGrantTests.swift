@@ -224,8 +224,26 @@ import Testing
         _ = bench.done()
         bench.look(after: .seconds(60))
         bench.expectDone([], "nobody needs it")
-        bench.run(bench.grant.wanted(now: bench.now))
+        bench.join()
         #expect(bench.trace.first == "grow 10000" && bench.grant.supply == .available)
+    }
+
+    /// Minutes may come back at any time: the next session is to find out, not to be told what was so long ago.
+    @Test func whoComesIsRefusedOnlyByAFreshAnswer() {
+        var bench = Bench(Self.limit(30_000))
+        #expect(!bench.grant.refusesSessions(now: bench.now), "nothing is known")
+        bench.elsewhere(30_000)
+        bench.join()
+        #expect(bench.grant.refusesSessions(now: bench.now))
+        bench.run(bench.grant.sessionLeft(now: bench.now))
+        bench.look(after: MinuteGrant.refusalMemory - .milliseconds(1))
+        #expect(bench.grant.refusesSessions(now: bench.now))
+        bench.look(after: .milliseconds(1))
+        #expect(!bench.grant.refusesSessions(now: bench.now))
+        bench.join()
+        #expect(bench.grant.refusesSessions(now: bench.now), "it was asked again, and nothing is there")
+        bench.run(bench.grant.limitChanged(Self.limit(60_000, version: 2), now: bench.now))
+        #expect(!bench.grant.refusesSessions(now: bench.now))
     }
 
     // MARK: Policy and warnings
@@ -313,6 +331,19 @@ import Testing
         #expect(bench.ledger.use(Self.owner, Self.period)?.granted == 3_000)
         bench.take(600)
         bench.expectDone(["grow 10000"])
+    }
+
+    /// Others may need it, and nobody here does.
+    @Test func whatTheLastSessionLeavesGoesBackSoon() {
+        var bench = Bench(Self.limit(600_000))
+        bench.join()
+        bench.take(2_000)
+        bench.run(bench.grant.sessionLeft(now: bench.now))
+        _ = bench.done()
+        bench.look(after: MinuteGrant.emptyPatience - .milliseconds(1))
+        bench.expectDone([], "another may come at once")
+        bench.look(after: .milliseconds(1))
+        bench.expectDone(["give 7000"])
     }
 
     @Test func whatIsMoreThanAMinutesUseGoesBackToo() {
