@@ -21,10 +21,9 @@ struct RequestReader {
         for name in ["content-length ", "transfer-encoding "] where custom(name) != nil {
             throw .malformed("a space before the colon of a header is not allowed")
         }
-        var headers = standardHeaders()
-        for name in customHeaders {
-            if let value = custom(name) { headers.add(name, value) }
-        }
+        var headers = HTTPHeaders()
+        for (token, name) in standardTokens { try add(name, bytes(of: token), to: &headers) }
+        for name in customHeaders { try add(name, customBytes(name), to: &headers) }
         return HTTPRequest(
             method: method,
             path: path,
@@ -74,37 +73,39 @@ struct RequestReader {
         return parts.joined(separator: "&")
     }
 
-    private func standardHeaders() -> HTTPHeaders {
-        var headers = HTTPHeaders()
-        for (token, name) in standardTokens {
-            if let value = value(of: token) { headers.add(name, value) }
-        }
-        return headers
+    /// The library copies a value up to its first NUL, and zeros for the rest: what is behind it would be lost in silence
+    /// (RFC 9110 section 5.5).
+    private func add(_ name: String, _ value: [UInt8]?, to headers: inout HTTPHeaders) throws(Failure) {
+        guard let value else { return }
+        guard !value.contains(0) else { throw .malformed("the header '\(name)' must not hold NUL") }
+        headers.add(name, trimmed(value))
     }
 
     /// The value of a standard header, `nil` if there is none. An empty one counts as none: the library cannot tell.
-    func value(of token: lws_token_indexes) -> String? {
+    func value(of token: lws_token_indexes) -> String? { bytes(of: token).map(trimmed) }
+
+    /// The value of a header the library has no token for.
+    func custom(_ name: String) -> String? { customBytes(name).map(trimmed) }
+
+    private func bytes(of token: lws_token_indexes) -> [UInt8]? {
         let length = Int(lws_hdr_total_length(wsi, token))
         guard length > 0 else { return nil }
         var buffer = [CChar](repeating: 0, count: length + 2)
         let count = lws_hdr_copy(wsi, &buffer, Int32(buffer.count), token)
-        guard count > 0 else { return nil }
-        return trimmed(buffer, Int(count))
+        return count > 0 ? buffer.prefix(Int(count)).map(UInt8.init(bitPattern:)) : nil
     }
 
-    /// The value of a header the library has no token for.
-    func custom(_ name: String) -> String? {
+    private func customBytes(_ name: String) -> [UInt8]? {
         let key = name.lowercased() + ":"
         let length = Int(lws_hdr_custom_length(wsi, key, Int32(key.utf8.count)))
         guard length >= 0 else { return nil }
         var buffer = [CChar](repeating: 0, count: length + 2)
         let count = lws_hdr_custom_copy(wsi, &buffer, Int32(buffer.count), key, Int32(key.utf8.count))
-        guard count >= 0 else { return nil }
-        return trimmed(buffer, Int(count))
+        return count >= 0 ? buffer.prefix(Int(count)).map(UInt8.init(bitPattern:)) : nil
     }
 
-    private func trimmed(_ buffer: [CChar], _ count: Int) -> String {
-        var bytes = buffer.prefix(count).map { UInt8(bitPattern: $0) }[...]
+    private func trimmed(_ value: [UInt8]) -> String {
+        var bytes = value[...]
         while let last = bytes.last, last <= 0x20 { bytes.removeLast() }
         while let first = bytes.first, first <= 0x20 { bytes.removeFirst() }
         return String(decoding: bytes, as: UTF8.self)

@@ -20,9 +20,6 @@ final class ServerConnection {
     private var closesAfterResponse = false
     private var draining: ResponseDrain?
 
-    /// Bytes that are read and thrown away before a connection is closed, about as many as a socket holds.
-    private static let mostDiscarded = 262_144
-
     private enum Phase {
         /// Nothing, or a part of a header, has come. To `receivingBody`, `responding`, `upgrading`, `discarding`.
         case awaitingRequest
@@ -164,7 +161,7 @@ final class ServerConnection {
 
     private func responded(_ response: HTTPResponse, toRequest number: Int) {
         guard let wsi, case .responding = phase, number == requestNumber else { return }
-        if server.isStopping || hasMoreInput(wsi) { closesAfterResponse = true }
+        if server.isStopping || UnreadInput(wsi: wsi).isThere { closesAfterResponse = true }
         setDeadline(server.limits.responseTimeout)
         if write(response.encoded(isHead: isHead, closes: closesAfterResponse), wsi) != 0 {
             cutConnection(wsi)
@@ -179,7 +176,7 @@ final class ServerConnection {
     private func drainResponse(_ wsi: OpaquePointer) {
         draining = ResponseDrain(lws_get_socket_fd(wsi), loop: server.loop) { [weak self] in
             guard let self, let wsi = self.wsi else { return }
-            if hasMoreInput(wsi) { closesAfterResponse = true }
+            if UnreadInput(wsi: wsi).isThere { closesAfterResponse = true }
             if lws_write(wsi, nil, 0, LWS_WRITE_HTTP) < 0 { return cutConnection(wsi) }
             if lws_partial_buffered(wsi) == 0 {
                 draining?.end()
@@ -197,41 +194,12 @@ final class ServerConnection {
         phase = .awaitingRequest
         isHead = false
         if closesAfterResponse || server.isStopping || lws_http_transaction_completed(wsi) != 0 {
-            discardInput(wsi)
+            UnreadInput(wsi: wsi).discard()
             lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC)
             return
         }
         setDeadline(server.limits.keepAliveTimeout)
         lws_rx_flow_control(wsi, 1)
-    }
-
-    /// Whether more has come than the request that is answered, before the answer is gone and while reading is paused. Then the connection ends with the answer,
-    /// because what has come may be no request: 4.1.6 takes a header whose name begins one that it knows (`If`) for one with the
-    /// next line, and if that was the length of a body, the body would be carried out (source: `lws_parse`, an unknown name
-    /// ends at the colon after the one at which it became unknown). Clients send again what was not answered (RFC 9112 section
-    /// 9.3.2).
-    private func hasMoreInput(_ wsi: OpaquePointer) -> Bool {
-        var unread: Int32 = 0
-        if ioctl(lws_get_socket_fd(wsi), UInt(FIONREAD), &unread) == 0, unread > 0 { return true }
-        // Of what the library has read and not used, it tells only whether any connection has such that reads: the answer is in
-        // the difference that this one makes.
-        let context = lws_get_context(wsi)
-        let without = lws_service_adjust_timeout(context, 1, 0)
-        lws_rx_flow_control(wsi, 1)
-        defer { lws_rx_flow_control(wsi, 0) }
-        return without != 0 && lws_service_adjust_timeout(context, 1, 0) == 0
-    }
-
-    /// Closing a socket with something unread resets it, and the client would lose the answer.
-    private func discardInput(_ wsi: OpaquePointer) {
-        var rest = Self.mostDiscarded
-        withUnsafeTemporaryAllocation(byteCount: 4_096, alignment: 1) { buffer in
-            while rest > 0 {
-                let count = recv(lws_get_socket_fd(wsi), buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT))
-                if count <= 0 { return }
-                rest -= count
-            }
-        }
     }
 
     private func write(_ bytes: [UInt8], _ wsi: OpaquePointer) -> Int32 {

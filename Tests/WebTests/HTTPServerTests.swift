@@ -125,6 +125,17 @@ import Web
         }
     }
 
+    @Test(arguments: ["Authorization", "If-Match", "Cookie"]) func aHeaderWithNULIsRefused(_ name: String) async throws
+    {
+        try await withServer { server in
+            try await blocking {
+                let client = try RawClient(port: server.port)
+                try client.send("GET /x HTTP/1.1\r\nHost: h\r\n\(name): a\0b\r\n\r\n")
+                #expect(try client.readResponse().status == 400)
+            }
+        }
+    }
+
     @Test func expectContinueIsAnswered() async throws {
         try await withServer { server in
             try await blocking {
