@@ -49,12 +49,16 @@ struct AdminCall: Sendable {
     /// - Throws: `.notFound` if it is no tenant's id, or one that the caller may not know of.
     var tenant: TenantID {
         get throws(HansardError) {
-            guard let text = match.segments["tenant_id"], let id = UUID(uuidString: text).map(TenantID.init),
-                caller.mayReach(id)
-            else { throw Self.nothingHere }
+            guard let id = namedTenant, caller.mayReach(id) else { throw Self.nothingHere }
             return id
         }
     }
+
+    /// The tenant in the path, whether or not the caller may know of it; nil if it is no tenant's id.
+    var namedTenant: TenantID? { match.segments["tenant_id"].flatMap(UUID.init(uuidString:)).map(TenantID.init) }
+
+    /// Whether it is about a tenant that the caller may not know of.
+    var isOutOfReach: Bool { namedTenant.map { !caller.mayReach($0) } ?? false }
 
     /// Whatever is not there, and whatever the caller may not know of: the same words for both.
     static let nothingHere = HansardError(.notFound, "there is no such thing, or not for this token")

@@ -110,14 +110,13 @@ struct AdminTransactions: Sendable {
         return answer.response
     }
 
-    /// Records that the token did not allow a call.
+    /// Records that the token did not allow a call: in the tenant's chain if the caller may know of the tenant.
     func denied(_ call: AdminCall) async throws {
-        let tenant = try? call.tenant
+        let target = call.namedTenant.map { AuditEntry.Target("tenant", $0.description) }
         try await PostgresAuditLog(pool: pool).append(
             AuditEntry(
-                "\(call.route.method) \(call.route.path)", by: call.caller.actor, tenant: tenant,
-                target: tenant.map { .init("tenant", $0.description) } ?? .init("route", call.route.path), call.match,
-                at: call.now, outcome: .denied))
+                "\(call.route.method) \(call.route.path)", by: call.caller.actor, tenant: try? call.tenant,
+                target: target ?? .init("route", call.route.path), call.match, at: call.now, outcome: .denied))
     }
 
     private func entry(_ call: AdminCall, _ action: String, _ answer: AdminAnswer) -> AuditEntry {

@@ -112,7 +112,7 @@ struct AdminPlane: Sendable {
         }
         do {
             return try await route.answer(call)
-        } catch let error as HansardError where error.code == .forbidden {
+        } catch let error as HansardError where error.code == .forbidden || call.isOutOfReach {
             // The route is for the role, and the tenants are not those of the token.
             try await services.transactions.denied(call)
             throw error

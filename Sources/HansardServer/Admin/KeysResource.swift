@@ -125,9 +125,14 @@ struct KeysResource: Sendable {
     private func patch(_ call: AdminCall) async throws -> HTTPResponse {
         try await set("key.update", call, reads: false) { key, now in
             var body = try call.body()
+            let end = key.expiresAt
             if let name = try body.optional("name", Self.name) { key.name = name }
             try Self.change(&key, &body, now: now)
             try body.end()
+            // What a rotation or an expiry has ended stays so.
+            if let end, end <= now, key.expiresAt != end {
+                throw HansardError(.conflict, "a key that has expired is not revived: make another")
+            }
         }
     }
 

@@ -18,6 +18,7 @@ public struct LocalAdministration: Sendable {
 
     /// Where calls come from, for the audit log.
     private static let address = IPAddress("127.0.0.1")
+    private static let cursorSecret = Array("hansard admin".utf8)
 
     private let router: Router
     private let stop: @Sendable () async -> Void
@@ -46,9 +47,9 @@ public struct LocalAdministration: Sendable {
                 access: access, pool: pool, connections: stores.connections, transcripts: stores.transcripts,
                 auditHeads: stores.transcripts,
                 engines: EngineRegistry.names(settings, hasAWS: aws != nil),
-                // Cursors need not outlive the command where there is no secret.
+                // Whoever calls may read everything: where there is no secret, a cursor only has to fit the next command.
                 secrets: settings.secrets.isEmpty
-                    ? [randomBytes(32)] : settings.secrets.map { Array($0.revealed.utf8) },
+                    ? [Self.cursorSecret] : settings.secrets.map { Array($0.revealed.utf8) },
                 logger: logger, randomBytes: randomBytes)
             return LocalAdministration(
                 router: Router(

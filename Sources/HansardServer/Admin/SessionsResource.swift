@@ -49,13 +49,16 @@ struct SessionsResource: Sendable {
 
     private func get(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
-        return try await admin.sessions(.tenant(call.tenant)).get(call.session)
+        let tenant = try call.tenant
+        _ = try await admin.read { try await $0.tenant(tenant) }
+        return try await admin.sessions(.tenant(tenant)).get(call.session)
     }
 
     private func terminate(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
         try call.body().end()
         let (tenant, id) = (try call.tenant, try call.session)
+        _ = try await admin.read { try await $0.tenant(tenant) }
         let lease = try await admin.sessions(.tenant(tenant)).live(id)
         return try await admin.transactions.run(call, "session.terminate") { connection in
             try await connection.give(.terminate(id), of: tenant, id: UUID(), at: call.now)

@@ -119,6 +119,12 @@ struct TenantsResource: Sendable {
         return try await admin.transactions.run(call, "tenant.delete") { connection in
             let before = try await connection.lockedTenant(id, expected: expected)
             try await connection.execute("DELETE FROM api_keys WHERE tenant_id = \(id.rawValue)")
+            // Names are in the answers that are kept for repeated calls. They must be found still, or the tenant is made anew.
+            try await connection.execute(
+                """
+                UPDATE kept_answers SET body = jsonb_build_object('id', \(id.rawValue), 'status', 'deleted')::text
+                WHERE position(\(id.description) IN body) > 0
+                """)
             try await connection.execute(
                 """
                 UPDATE tenants SET status = 'deleted', name = '', metadata = '{}', revision = revision + 1,

@@ -53,6 +53,7 @@ struct TenantSessionRoutes: Sendable {
 
     private func terminate(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try await caller(match, .sessionsTerminate, "session.terminate")
+        try ObjectReader(match.request.body).end()
         let (tenant, id) = (caller.tenant.id, try match.session)
         let lease = try await sessions(of: caller).live(id)
         try await auditLog.append(

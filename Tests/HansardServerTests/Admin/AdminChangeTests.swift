@@ -138,7 +138,60 @@ import Web
         }
     }
 
+    /// It is answered as what is not there, and on record as what was tried.
+    @Test func whoReachesForAnothersTenantIsOnRecord() async throws {
+        var token = AdminToken(id: "adm_1", name: "", role: .owner, createdAt: moment(0))
+        token.tenants = [Sample.tenant]
+        try await AdminFixture.run(as: .token(token)) { fixture async throws in
+            let path = "/v1/admin/tenants/\(Sample.otherTenant)"
+            for (method, path) in [("GET", path), ("DELETE", path), ("PUT", path + "/quotas"), ("GET", path + "/keys")]
+            {
+                #expect(await fixture.call(method, path, body: method == "PUT" ? "{}" : "").status == 404)
+            }
+            let rows = try await fixture.stores.ownerPool.query("SELECT * FROM audit_log")
+            #expect(rows.count == 4)
+            for row in rows {
+                #expect(try row.value("outcome") == "denied" && row.value("tenant_id", as: UUID?.self) == nil)
+                #expect(try row.value("target_id") == Sample.otherTenant.description)
+            }
+            // What is not there at all is no secret of anybody.
+            #expect(await fixture.call("GET", "\(tenantPath)/keys/key_none").status == 404)
+            #expect(try await fixture.log().count == 4)
+        }
+    }
+
+    @Test func anExpiredKeyIsNotRevived() async throws {
+        try await AdminFixture.run { fixture async throws in
+            let made = await fixture.call("POST", "\(tenantPath)/keys", name: "a", body: #"{"name":"k"}"#)
+            let path = "\(tenantPath)/keys/\(try #require(made.object["id"] as? String))"
+            #expect(
+                await fixture.call("POST", path + "/rotate", name: "b", body: #"{"overlap_seconds":0}"#).status == 201)
+            for end in ["null", #""2099-01-01T00:00:00Z""#] {
+                #expect(await fixture.call("PATCH", path, body: #"{"expires_at":\#(end)}"#).status == 409)
+            }
+            #expect(await fixture.call("PATCH", path, body: #"{"name":"old"}"#).status == 200)
+        }
+    }
+
     // MARK: What stays
+
+    @Test func answersThatAreKeptForgetADeletedTenant() async throws {
+        try await AdminFixture.run { fixture async throws in
+            let body = #"{"name":"Ann Example","metadata":{"city":"Example"}}"#
+            let made = await fixture.call("POST", "/v1/admin/tenants", name: "a", body: body)
+            let id = try #require(made.object["id"] as? String)
+            let key = #"{"name":"Example's"}"#
+            #expect(await fixture.call("POST", "/v1/admin/tenants/\(id)/keys", name: "b", body: key).status == 201)
+            #expect(await fixture.call("DELETE", "/v1/admin/tenants/\(id)").status == 204)
+            let again = await fixture.call("POST", "/v1/admin/tenants", name: "a", body: body)
+            #expect(again.status == 201 && again.object["id"] as? String == id)
+            #expect(again.object["status"] as? String == "deleted" && again.object["name"] == nil)
+            let kept = try await fixture.stores.ownerPool.query("SELECT body FROM kept_answers").map {
+                try $0.value("body", as: String.self)
+            }
+            #expect(kept.count == 2 && kept.allSatisfy { !$0.contains("Example") })
+        }
+    }
 
     @Test func namesAndTagsAreNotInTheAuditLog() async throws {
         try await AdminFixture.run { fixture async throws in
