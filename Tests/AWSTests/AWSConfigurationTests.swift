@@ -171,7 +171,7 @@ extension AWSEnvironment {
     }
 
     /// Who opens a pipe waits until somebody writes into it, and nobody may.
-    @Test(.timeLimit(.minutes(1))) func onlyRegularFilesAreRead() throws {
+    @Test(.timeLimit(.minutes(10))) func onlyRegularFilesAreRead() throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "aws-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }

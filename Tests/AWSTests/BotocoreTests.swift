@@ -61,7 +61,7 @@ private struct SignedByBotocore: Decodable {
 }
 
 @Suite struct BotocoreTests {
-    @Test(.enabled(if: Botocore.isNeeded, "needs .venvs/tests, which `make venv` makes"), .timeLimit(.minutes(5)))
+    @Test(.enabled(if: Botocore.isNeeded, "needs .venvs/tests, which `make venv` makes"), .timeLimit(.minutes(10)))
     func tenThousandRandomRequestsAreSignedAlike() throws {
         let count = 10_000
         let seed = ProcessInfo.processInfo.environment["SIGV4_SEED"].flatMap { Int($0) } ?? 20_150_830

@@ -29,7 +29,7 @@ import Testing
 
     @Test(
         .enabled(if: TranscribeReference.isNeeded, "needs .venvs/tests, which `make venv` makes"),
-        .timeLimit(.minutes(5)))
+        .timeLimit(.minutes(10)))
     func fiveHundredRandomChainsAreSignedAlike() throws {
         let chains = try TranscribeReference.lines(of: Chain.self, ["chunks", "44", "500"])
         #expect(chains.count == 500)

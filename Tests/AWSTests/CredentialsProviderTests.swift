@@ -101,7 +101,7 @@ private actor Gate {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct CredentialsProviderTests {
+@Suite(.timeLimit(.minutes(10))) struct CredentialsProviderTests {
     private func provider(_ sources: [any CredentialsSource], _ machine: ManualClock = ManualClock())
         -> CredentialsProvider
     {

@@ -44,7 +44,7 @@ import Testing
 
     @Test(
         .enabled(if: TranscribeReference.isNeeded, "needs .venvs/tests, which `make venv` makes"),
-        .timeLimit(.minutes(5)))
+        .timeLimit(.minutes(10)))
     func whatItWritesIsReadAndWrittenAlike() throws {
         let lines = try TranscribeReference.lines(of: Encoded.self, ["messages", "42", String(Self.count)])
         #expect(lines.count > Self.count * 9 / 10)
@@ -62,7 +62,7 @@ import Testing
 
     @Test(
         .enabled(if: TranscribeReference.isNeeded, "needs .venvs/tests, which `make venv` makes"),
-        .timeLimit(.minutes(5)))
+        .timeLimit(.minutes(10)))
     func whatIsWrittenItReadsAlike() throws {
         var random = SeededGenerator(seed: 43)
         let messages = (0..<Self.count).map { _ in EventStreamMessage.random(&random) }

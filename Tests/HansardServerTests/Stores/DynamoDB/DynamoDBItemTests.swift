@@ -8,7 +8,7 @@ import Testing
 @testable import HansardServer
 
 /// Items that a hand has damaged, and what the others are made of.
-@Suite(.timeLimit(.minutes(1))) struct DynamoDBItemTests {
+@Suite(.timeLimit(.minutes(10))) struct DynamoDBItemTests {
     private let unlimited = AdmissionLimit(sessions: nil, version: 1)
 
     private func put(_ item: DynamoDBItem, _ fixture: FaultFixture) async throws {

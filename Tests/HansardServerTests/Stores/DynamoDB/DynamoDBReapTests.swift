@@ -6,7 +6,7 @@ import Testing
 @testable import HansardServer
 
 /// A dead node's leases in a real table.
-@Suite(.timeLimit(.minutes(4))) struct DynamoDBReapTests {
+@Suite(.timeLimit(.minutes(10))) struct DynamoDBReapTests {
     /// At 20 ms each, 100 transactions in a row take 2 s: with eight until the death is known, far less than 15.
     @Test func aThousandLeasesAreFewTransactions() async throws {
         let fixture = try await FaultFixture.make(attempts: 3)

@@ -7,7 +7,7 @@ import Testing
 @testable import HansardServer
 
 /// Who has a turn when.
-@Suite(.timeLimit(.minutes(1))) struct TenantLanesTests {
+@Suite(.timeLimit(.minutes(10))) struct TenantLanesTests {
     /// Decides claims when the test says so, and keeps which came together.
     private final class Desk: Sendable {
         private struct State {
