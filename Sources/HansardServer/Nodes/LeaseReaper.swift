@@ -50,12 +50,11 @@ struct LeaseReaper: Sendable {
         var left = 0
         do {
             left = try await free(epoch)
-            if left == 0 { return end(epoch, isDone: true) }
-            complain(epoch, HansardError(.unavailable, "\(left) leases could not be freed"))
+            if left > 0 { complain(epoch, HansardError(.unavailable, "\(left) leases could not be freed")) }
         } catch {
             complain(epoch, error)
         }
-        end(epoch, isDone: false)
+        end(epoch)
     }
 
     /// Frees one lease whose epoch is dead.
@@ -81,10 +80,9 @@ struct LeaseReaper: Sendable {
         return isMine
     }
 
-    private func end(_ epoch: NodeEpoch, isDone: Bool) {
-        progress.withLock { progress in
-            if isDone { progress[epoch] = nil } else { progress[epoch]?.isRunning = false }
-        }
+    /// It stays remembered: whoever read of it before its record was gone may still call for it.
+    private func end(_ epoch: NodeEpoch) {
+        progress.withLock { $0[epoch]?.isRunning = false }
     }
 
     private func complain(_ epoch: NodeEpoch, _ error: any Error) {

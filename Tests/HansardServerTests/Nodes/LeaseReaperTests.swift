@@ -60,7 +60,7 @@ import Testing
         hold(4...4)
         await reaper.reap(dead)
         #expect(left == 0, "another time it may be")
-        #expect(log.count(of: "a node is dead", atLeast: .warning) == 2)
+        #expect(log.count(of: "a node is dead", atLeast: .warning) == 1, "it dies once, whoever reads of it late")
     }
 
     /// The index by epoch lags: a lease that was claimed just before the death shows later.
