@@ -12,6 +12,9 @@ SDK_VERSIONS := 4.8.1 5.3.0 6.0.1 7.17.0
 SWIFT_SOURCES := Package.swift Sources Tests
 SCRIPTS := .ci/run .ci/install-packages .ci/make-venv
 
+# Tests that run at once. All at once, they wait for the cores and for each other until what has a limit of time reaches it.
+export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH := 8
+
 # What is passed on to pytest, for example: make test-clients PYTEST_ARGS='-k finalize -x'
 PYTEST_ARGS ?=
 PYTEST := .venvs/tests/bin/python -m pytest -c Tests/pytest.ini Tests/Clients Tests/EndToEnd

@@ -45,7 +45,9 @@ struct StoreFixture {
     /// - Returns: where nodes find it.
     static func migrate(_ url: DatabaseURL) async throws -> DatabaseURL {
         try await Migrations(directory: migrationsDirectory).apply(to: url)
-        let connection = Connection(url)
+        var options = ConnectionOptions()
+        (options.connectTimeout, options.statementTimeout) = (.seconds(60), .seconds(120))
+        let connection = Connection(url, options: options)
         // Roles belong to the cluster, and other tests make it at the same time.
         try await connection.execute(
             """
