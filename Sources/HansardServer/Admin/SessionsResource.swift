@@ -50,15 +50,21 @@ struct SessionsResource: Sendable {
     private func get(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
         let tenant = try call.tenant
-        _ = try await admin.read { try await $0.tenant(tenant) }
+        try requireTenant(tenant)
         return try await admin.sessions(.tenant(tenant)).get(call.session)
+    }
+
+    /// Throws `.notFound` if the tenant was deleted: its sessions are not found by their ids either. As far as this node knows,
+    /// since who is connected can be seen while Postgres is away.
+    private func requireTenant(_ tenant: TenantID) throws(HansardError) {
+        guard admin.access.snapshot?.tenant(tenant) != nil else { throw AdminCall.nothingHere }
     }
 
     private func terminate(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireQuery(only: [])
         try call.body().end()
         let (tenant, id) = (try call.tenant, try call.session)
-        _ = try await admin.read { try await $0.tenant(tenant) }
+        try requireTenant(tenant)
         let lease = try await admin.sessions(.tenant(tenant)).live(id)
         return try await admin.transactions.run(call, "session.terminate") { connection in
             try await connection.give(.terminate(id), of: tenant, id: UUID(), at: call.now)
