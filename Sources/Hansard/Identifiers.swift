@@ -86,7 +86,7 @@ public struct NodeEpoch: Hashable, Sendable, Codable, CustomStringConvertible {
     }
 }
 
-private func encodeBare(_ text: String, to encoder: any Encoder) throws {
+func encodeBare(_ text: String, to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
     try container.encode(text)
 }

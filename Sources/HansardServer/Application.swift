@@ -102,6 +102,7 @@ public final class Application: Sendable {
             Task { await parts.services.minutes.run() },
             Task { await parts.services.keyUse.keepWriting(to: parts.admin.services.pool, logger: logger) },
             Task { await parts.services.settlement.work() },
+            Task { await parts.services.usage.work() },
         ]
         logger.notice(
             "serving",
@@ -130,6 +131,8 @@ public final class Application: Sendable {
         await adminServer?.stop()
         tasks.forEach { $0.cancel() }
         for task in tasks { await task.value }
+        // What was metered first: the spool forgets a session when both have it.
+        await parts.services.usage.finish()
         await parts.services.settlement.finish()
         await parts.auditHeads.stop()
         // While a slot could not be given back, peers must be able to find and free it.

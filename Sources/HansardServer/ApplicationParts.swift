@@ -96,15 +96,23 @@ struct Parts: Sendable {
         var limits = Settlement.Limits()
         limits.transcriptStoreWait = settings.transcriptStoreWait
         let health = StoreHealth(logger: logger)
+        let node = NodeIdentity(
+            epoch: NodeEpoch(node: settings.node, epoch: UUID()), address: settings.effectiveAdvertisedAddress,
+            region: settings.region, version: Application.version)
+        let usage = UsageDelivery(
+            ledger: PostgresUsageLedger(pool: pool), spool: spool, epoch: node.epoch, maximumAge: settings.spoolMaxAge,
+            logger: logger)
         let settlement = Settlement(
             transcripts: transcripts, connections: connections, usage: PostgresUsageStore(pool: pool), spool: spool,
-            health: health, metrics: metrics, logger: logger, limits: limits)
-        let services = makeServices(settings, metrics, logger, engines, access, connections, settlement, spool, health)
+            health: health, metrics: metrics, logger: logger, limits: limits, isMetered: usage.isDelivered)
+        let services = makeServices(
+            settings, node, metrics, logger, engines, access, connections, settlement, usage, spool, health)
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
         let reaper = LeaseReaper(
             connections: connections, transcripts: transcripts, metrics: metrics, logger: logger)
         let last = epochFile.last
         let life = makeLife(services, after: last, reaper)
+        try await usage.begin(recovery.usage, spool: spool.identity)
         if !recovery.sessions.isEmpty {
             logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
             await settlement.recover(recovery.sessions)
@@ -148,23 +156,20 @@ struct Parts: Sendable {
     }
 
     private static func makeServices(
-        _ settings: Settings, _ metrics: Metrics, _ logger: Logger, _ engines: EngineRegistry,
-        _ access: AccessDirectory,
-        _ connections: any ConnectionStore & GrantStore, _ settlement: Settlement, _ spool: Spool,
-        _ health: StoreHealth
+        _ settings: Settings, _ node: NodeIdentity, _ metrics: Metrics, _ logger: Logger, _ engines: EngineRegistry,
+        _ access: AccessDirectory, _ connections: any ConnectionStore & GrantStore, _ settlement: Settlement,
+        _ usage: UsageDelivery, _ spool: Spool, _ health: StoreHealth
     ) -> ListenServices {
         var sessionLimits = Session.Limits()
         sessionLimits.idle = settings.idleTimeout
-        let node = NodeIdentity(
-            epoch: NodeEpoch(node: settings.node, epoch: UUID()), address: settings.effectiveAdvertisedAddress,
-            region: settings.region, version: Application.version)
         let minutes = NodeMinutes(
             store: connections, holder: node.epoch,
             marks: SpendMarks(stateDirectory: URL(filePath: settings.stateDirectory)), access: access, logger: logger)
         return ListenServices(
             authenticator: Authenticator(directory: access, secrets: settings.secrets.map { Array($0.revealed.utf8) }),
-            access: access, engines: engines, connections: connections, settlement: settlement, spool: spool,
-            metrics: metrics, minutes: minutes, limits: RecentLimits(), sessions: LiveSessions(), node: node,
+            access: access, engines: engines, connections: connections, settlement: settlement, usage: usage,
+            spool: spool, metrics: metrics, minutes: minutes, limits: RecentLimits(), sessions: LiveSessions(),
+            node: node,
             sessionLimits: sessionLimits, storeHealth: health, onLeaseLost: settings.onLeaseLost,
             admitUnclaimed: settings.admitUnclaimed, quotaUnavailable: settings.quotaUnavailable, logger: logger,
             randomBytes: { SecureRandom.bytes(count: $0) })
@@ -216,6 +221,7 @@ struct Parts: Sendable {
             NodeRoutes.Check(name: "spool") {
                 services.spool.isFull ? "full" : services.spool.isFailing ? "cannot be written" : nil
             },
+            NodeRoutes.Check(name: "usage") { services.usage.obstacle() },
             NodeRoutes.Check(name: "node") { services.sessions.isDraining ? "draining" : nil },
         ]
         let tenant = TenantRoutes(authenticator: services.authenticator, transcripts: transcripts)
@@ -275,6 +281,7 @@ struct Parts: Sendable {
                 name: "hansard_keys_age_seconds", help: "Age of what is known of tenants and keys.",
                 value: (access.age ?? .zero) / .seconds(1)),
         ]
+        gauges += usageGauges(services.usage)
         let away = await services.settlement.awayStores
         for store in Settlement.stores {
             let isAway = away.contains(store) || (store == "connections" && !services.storeHealth.isWhole)
@@ -294,5 +301,25 @@ struct Parts: Sendable {
                     value: Double(engine.load.inUse)))
         }
         return gauges
+    }
+
+    private static func usageGauges(_ usage: UsageDelivery) -> [Metrics.Gauge] {
+        [
+            Metrics.Gauge(
+                name: "hansard_usage_backlog", help: "Usage records that the ledger does not have yet.",
+                value: Double(usage.backlog)),
+            Metrics.Gauge(
+                name: "hansard_usage_delay_seconds", help: "For how long the oldest of them has waited.",
+                value: usage.delay() / .seconds(1)),
+            Metrics.Gauge(
+                name: "hansard_usage_delivered_total", help: "Usage records that the ledger got.",
+                value: Double(usage.delivered), isCounter: true),
+            Metrics.Gauge(
+                name: "hansard_usage_refused_total", help: "Usage records that the ledger will not take.",
+                value: Double(usage.refused), isCounter: true),
+            Metrics.Gauge(
+                name: "hansard_clock_difference_seconds", help: "By how much the clock is ahead of the database's.",
+                value: usage.clockDifference),
+        ]
     }
 }

@@ -1,7 +1,7 @@
 public import FoundationEssentials
 
 /// A UTC month of the Gregorian calendar, over which minutes are counted.
-public struct QuotaPeriod: Hashable, Sendable, Comparable, CustomStringConvertible {
+public struct QuotaPeriod: Hashable, Sendable, Comparable, Codable, CustomStringConvertible {
     /// Months since January of year 0.
     private let months: Int
 
@@ -56,6 +56,19 @@ public struct QuotaPeriod: Hashable, Sendable, Comparable, CustomStringConvertib
 
     /// The month after.
     public var next: QuotaPeriod { QuotaPeriod(months: months + 1) }
+
+    /// Decodes the text.
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        guard let period = QuotaPeriod(text) else {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "'\(text)' is no month"))
+        }
+        self = period
+    }
+
+    /// Encodes the text.
+    public func encode(to encoder: any Encoder) throws { try encodeBare(description, to: encoder) }
 
     /// By time.
     public static func < (one: QuotaPeriod, other: QuotaPeriod) -> Bool { one.months < other.months }

@@ -121,6 +121,8 @@ public struct Session: ~Copyable, Sendable {
 
     /// The name of the engine that listened: the first that spoke, or that will.
     public var engine: String { finals.first?.engine ?? speaker?.name ?? options.engine }
+    /// The name of the engine that listens now.
+    public var listener: String { speaker?.name ?? options.engine }
 
     /// Whether the claim is not decided yet.
     public var isClaiming: Bool { phase == .claiming }

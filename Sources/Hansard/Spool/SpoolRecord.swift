@@ -79,7 +79,10 @@ public enum SpoolRecord: Sendable, Equatable, Codable {
     case began(SpooledSession)
     /// A final, written before it is sent.
     case final(SessionID, FinalResult)
-    /// A checkpoint of usage: milliseconds so far, cumulative, at a moment. The engine's are nil if they are the same.
+    /// What a part of the session has used so far.
+    case metered(UsageRecord)
+    /// The same as it was written before there were parts: milliseconds so far, cumulative, at a moment. The engine's are nil
+    /// if they are the same. Read, and no longer written.
     case usage(SessionID, audioMilliseconds: Int64, engineMilliseconds: Int64? = nil, at: Date)
     /// The session is over; the stores have not all been told.
     case ended(SessionID, SpooledEnd)
@@ -90,6 +93,7 @@ public enum SpoolRecord: Sendable, Equatable, Codable {
     public var session: SessionID {
         switch self {
         case .began(let session): session.session
+        case .metered(let record): record.session
         case .final(let session, _), .usage(let session, _, _, _), .ended(let session, _), .settled(let session):
             session
         }
@@ -148,7 +152,9 @@ public struct SpoolRecovery: Sendable {
         public var began: SpooledSession
         /// Its finals in order.
         public var finals: [FinalResult] = []
-        /// Its last checkpoint.
+        /// What it wrote down of its use, in order.
+        public var records: [UsageRecord] = []
+        /// The audio of the last of them.
         public var audioMilliseconds: Int64 = 0
         /// The engine's, of the same moment; nil if they are the same.
         public var engineMilliseconds: Int64?
@@ -160,6 +166,8 @@ public struct SpoolRecovery: Sendable {
 
     private var unsettled: [SessionID: Unsettled] = [:]
     private var settled: Set<SessionID> = []
+    /// Of sessions that had not heard anything when they were written, and may never have.
+    private var early: [SessionID: [UsageRecord]] = [:]
 
     /// A recovery that has seen nothing.
     public init() {}
@@ -171,16 +179,37 @@ public struct SpoolRecovery: Sendable {
         }
     }
 
+    /// What the ledger may not have yet of sessions that are not settled: what they wrote down, and how it ended.
+    public var usage: [UsageRecord] {
+        early.values.flatMap(\.self).sorted { ($0.madeAt, $0.sequence) < ($1.madeAt, $1.sequence) }
+            + sessions.flatMap { $0.records + $0.closingRecords() }
+    }
+
     /// Takes the next record. Records of unknown or settled sessions change nothing; a repeated final counts once.
     public mutating func add(_ record: SpoolRecord) {
         switch record {
         case .began(let session):
             guard unsettled[session.session] == nil, !settled.contains(session.session) else { return }
             unsettled[session.session] = Unsettled(began: session, lastSeen: session.startedAt)
+            for record in early.removeValue(forKey: session.session) ?? [] { add(.metered(record)) }
         case .final(let id, let final):
             // A gap is a write that failed; what was said after it counts all the same.
             guard let session = unsettled[id], final.sequence > session.finals.last?.sequence ?? -1 else { return }
             unsettled[id]?.finals.append(final)
+        case .metered(let record):
+            let id = record.session
+            guard !settled.contains(id) else { return }
+            guard let session = unsettled[id] else {
+                if early[id]?.last != record { early[id, default: []].append(record) }
+                return
+            }
+            guard session.records.last.map({ ($0.segment, $0.sequence) < (record.segment, record.sequence) }) ?? true
+            else { return }
+            unsettled[id]?.records.append(record)
+            add(
+                .usage(
+                    id, audioMilliseconds: record.total.audio, engineMilliseconds: record.total.engine,
+                    at: record.madeAt))
         case .usage(let id, let milliseconds, let engineMilliseconds, let date):
             guard let session = unsettled[id] else { return }
             unsettled[id]?.audioMilliseconds = max(session.audioMilliseconds, milliseconds)
@@ -193,11 +222,29 @@ public struct SpoolRecovery: Sendable {
         case .settled(let id):
             settled.insert(id)
             unsettled[id] = nil
+            early[id] = nil
         }
     }
 }
 
 extension SpoolRecovery.Unsettled {
+    /// The records that are missing at its end: none if it wrote its last one itself. They are the same however often they are
+    /// made.
+    func closingRecords() -> [UsageRecord] {
+        let end = resolvedEnd().usage
+        let last =
+            records.last
+            ?? UsageRecord(
+                session: began.session, tenant: began.tenant, key: began.key, engine: began.engine, model: began.model,
+                language: began.language, tags: began.tags, region: began.region, channels: max(1, began.channels),
+                startedAt: began.startedAt)
+        let total = UsageCounters(
+            audio: end.audioMilliseconds, connected: end.connectedMilliseconds, engine: end.engineMilliseconds)
+        guard !last.isFinal || last.total.maximum(total) != last.total else { return [] }
+        var meter = UsageMeter(recovering: last)
+        return meter.end(at: total, engine: last.engine, channels: began.channels, now: end.endedAt)
+    }
+
     /// The end to report: its own if it reached one, else that of a session whose node died.
     public func resolvedEnd() -> SpooledEnd {
         if let end { return end }
@@ -210,7 +257,8 @@ extension SpoolRecovery.Unsettled {
             session: began.session, tenant: began.tenant, key: began.key, engine: engine, model: began.model,
             language: began.language, tags: began.tags, region: began.region, channels: began.channels,
             audioMilliseconds: heard, engineMilliseconds: engineMilliseconds,
-            connectedMilliseconds: max(0, Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000)),
+            connectedMilliseconds: max(
+                records.last?.total.connected ?? 0, Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000)),
             startedAt: began.startedAt, endedAt: lastSeen)
         var options = SessionOptions()
         options.model = began.model

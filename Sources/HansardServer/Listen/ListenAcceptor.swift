@@ -72,6 +72,9 @@ struct ListenAcceptor: WebSocketAcceptor {
             let state = services.spool.isFull ? "is full" : "cannot be written"
             throw HansardError(.unavailable, "this node's spool \(state)", retryAfter: .seconds(30))
         }
+        if let obstacle = services.usage.obstacle() {
+            throw HansardError(.unavailable, "this node cannot meter: \(obstacle)", retryAfter: .seconds(30))
+        }
         if let limit = services.limits.recent(tenant: caller.tenant.id, key: caller.key.id, now: .now) {
             var error = HansardError(
                 .limited, limit.reason, retryAfter: .seconds(RateLimit(limit, now: now).reset ?? 1))

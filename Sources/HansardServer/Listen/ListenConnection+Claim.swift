@@ -55,6 +55,7 @@ extension ListenConnection {
         }
         services.keyUse.opened(records.lease.key, at: records.startedAt)
         joinMinutes(allowance.owners)
+        meterBegins()
         run(session.claimed(now: .now))
     }
 

@@ -18,7 +18,7 @@ final class ListenConnection: WebSocketHandler {
     private let messages: ListenMessages
     let records: SessionRecords
     let allowance: AudioAllowance
-    private let openedAt: ContinuousClock.Instant
+    let openedAt: ContinuousClock.Instant
     let logger: Logger
 
     var session: Session
@@ -34,7 +34,9 @@ final class ListenConnection: WebSocketHandler {
     var hasBegun = false
     /// Set while the session holds no slot although it has begun.
     var unclaimed: Unclaimed?
-    private var meter = AudioMeter()
+    var audioMeter = AudioMeter()
+    /// Set from the session's beginning to its end.
+    var usage: UsageMeter?
     private var firstAudioAt: ContinuousClock.Instant?
     private var hasResult = false
     private var closeAskedAt: ContinuousClock.Instant?
@@ -186,8 +188,9 @@ final class ListenConnection: WebSocketHandler {
     /// Hands `samples` on, which are admitted.
     func hear() {
         guard !samples.isEmpty, let stream else { return }
+        meterBefore()
         run(session.audioAdmitted(samples.span))
-        metered(meter.heard(session.duration))
+        meterAudio()
         session.engineTook(stream.send(samples))
     }
 
@@ -203,18 +206,9 @@ final class ListenConnection: WebSocketHandler {
         run(session.received(message, now: .now))
     }
 
-    private func metered(_ step: AudioMeter.Step) {
-        services.metrics.audioMilliseconds.add(step.added)
-        if step.isCheckpoint { services.spool.append(records.checkpoint(session, at: .now)) }
-        if step.isRenewal, unclaimed == nil {
-            var lease = records.lease
-            lease.usedMilliseconds = step.total
-            services.renew(lease, logger: logger)
-        }
-    }
-
     private func ticked() {
         if reading.ticked(now: .now) { socket?.resumeReading() }
+        meter()
         run(session.ticked(now: .now))
         claimLate()
         minutesMoved()
@@ -241,6 +235,7 @@ final class ListenConnection: WebSocketHandler {
         guard isOutermost else { return }
         while let event = events.popFirst() {
             for action in session.engineSaid(event, now: .now) { perform(action) }
+            if case .spokenBy = event { meter() }
         }
         isRunning = false
         releaseHeld()
@@ -342,7 +337,9 @@ final class ListenConnection: WebSocketHandler {
         if let closeAskedAt { services.metrics.closeLatency.observe(closeAskedAt.duration(to: .now)) }
         stream = nil
         reservation.release()
-        let end = records.end(ending, session: session, endedAt: .now, connected: openedAt.duration(to: .now))
+        let (now, total) = (Date.now, counters)
+        meterEnds(total, at: now)
+        let end = records.end(ending, session: session, endedAt: now, total: total)
         let (settlement, loop, myself) = (services.settlement, loop, myself)
         Task {
             await settlement.settle(end)

@@ -14,6 +14,7 @@ struct ListenServices: Sendable {
     let engines: EngineRegistry
     let connections: any ConnectionStore
     let settlement: Settlement
+    let usage: UsageDelivery
     let spool: Spool
     let metrics: Metrics
     let held = HeldTotal()

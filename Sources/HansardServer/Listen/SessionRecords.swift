@@ -40,11 +40,13 @@ struct SessionRecords {
                 channels: audio.channels))
     }
 
-    /// What the spool is told as audio goes by.
-    func checkpoint(_ session: borrowing Session, at now: Date) -> SpoolRecord {
-        let (audio, engine) = (session.duration.milliseconds, session.engineTime.milliseconds)
-        return .usage(
-            lease.session, audioMilliseconds: audio, engineMilliseconds: engine == audio ? nil : engine, at: now)
+    /// What the ledger gets first: it has used nothing yet.
+    func firstUsage(_ session: borrowing Session) -> UsageRecord {
+        UsageRecord(
+            session: lease.session, tenant: lease.tenant, key: lease.key, engine: session.listener,
+            model: options.model,
+            language: options.language, tags: options.tags, region: lease.region,
+            channels: session.audio?.channels ?? session.options.source.announcedChannels ?? 1, startedAt: startedAt)
     }
 
     /// The status of a session that held no slot, or holds one that nobody will use.
@@ -57,15 +59,19 @@ struct SessionRecords {
     }
 
     /// Everything that the stores must learn at the end.
-    func end(_ ending: Ending, session: borrowing Session, endedAt: Date, connected: Duration) -> SessionEnd {
+    ///
+    /// - Parameter total: what it has used in all.
+    func end(
+        _ ending: Ending, session: borrowing Session, endedAt: Date, total: UsageCounters
+    ) -> SessionEnd {
         var options = options
         options.engine = session.engine
         let usage = UsageRow(
             session: lease.session, tenant: lease.tenant, key: lease.key, engine: session.engine, model: options.model,
             language: options.language, tags: options.tags, region: lease.region,
             channels: session.audio?.channels ?? session.options.source.announcedChannels ?? 1,
-            audioMilliseconds: session.duration.milliseconds, engineMilliseconds: session.engineTime.milliseconds,
-            connectedMilliseconds: connected.milliseconds, startedAt: startedAt, endedAt: endedAt)
+            audioMilliseconds: total.audio, engineMilliseconds: total.engine, connectedMilliseconds: total.connected,
+            startedAt: startedAt, endedAt: endedAt)
         var transcript: Transcript?
         if let audio = session.audio, session.frames > 0 {
             transcript = Transcript(

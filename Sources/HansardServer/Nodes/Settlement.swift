@@ -38,6 +38,8 @@ actor Settlement {
     private let metrics: Metrics
     private let logger: Logger
     private let limits: Limits
+    /// Whether the usage ledger has all that a session wrote down: until then the spool must not forget it.
+    private let isMetered: @Sendable (SessionID) -> Bool
 
     private struct Waiting {
         var end: SessionEnd
@@ -55,7 +57,8 @@ actor Settlement {
 
     init(
         transcripts: any TranscriptStore, connections: any ConnectionStore, usage: any UsageStore, spool: Spool,
-        health: StoreHealth, metrics: Metrics, logger: Logger, limits: Limits
+        health: StoreHealth, metrics: Metrics, logger: Logger, limits: Limits,
+        isMetered: @escaping @Sendable (SessionID) -> Bool = { _ in true }
     ) {
         self.transcripts = transcripts
         self.connections = connections
@@ -65,6 +68,7 @@ actor Settlement {
         self.metrics = metrics
         self.logger = logger
         self.limits = limits
+        self.isMetered = isMetered
     }
 
     /// The stores that did not answer when they were last asked, of `stores`.
@@ -213,7 +217,7 @@ actor Settlement {
             if outcome != nil { abandoned[id] = nil }
         }
         for id in Array(waiting.keys) { await advance(id, in: &pass) }
-        for (id, item) in waiting where item.progress.steps == [.forget] {
+        for (id, item) in waiting where item.progress.steps == [.forget] && isMetered(id) {
             waiting[id] = nil
             refusals[id] = nil
             spool.append(.settled(id))

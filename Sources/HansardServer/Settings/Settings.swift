@@ -50,6 +50,8 @@ public struct Settings: Sendable {
     public var stateDirectory = ".hansard"
     /// How much the spool may hold before new sessions are refused.
     public var spoolMaxBytes = ByteCount(1 << 30)
+    /// How long usage may wait in the spool before new sessions are refused.
+    public var spoolMaxAge = Duration.seconds(72 * 3_600)
     /// Where Postgres is; nil only before `hansard dev` has started its own.
     public var databaseURL: DatabaseURL?
     /// Where `hansard migrate` logs in as the owner of the tables; nil is `databaseURL`.

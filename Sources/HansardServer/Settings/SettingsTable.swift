@@ -114,6 +114,12 @@ extension Setting {
             "what the spool may hold; while it is full, new sessions are refused"
         ),
         Setting(
+            "HANSARD_SPOOL_MAX_AGE",
+            \.spoolMaxAge,
+            .duration(.seconds(60) ... .seconds(30 * 86_400)),
+            "how long usage may wait in the spool for the ledger; beyond that, new sessions are refused"
+        ),
+        Setting(
             "HANSARD_DATABASE_URL",
             \.databaseURL,
             .optional(.databaseURL),

@@ -27,6 +27,7 @@ final class Spool: Sendable {
         var lock: Int32?
         /// The last write failed: that is one line in the log, not one for each record.
         var isFailing = false
+        var identity = UUID()
     }
 
     private let folder: URL
@@ -56,6 +57,8 @@ final class Spool: Sendable {
             logger: logger)
         do {
             try spool.makeFolder()
+            let identity = try SpoolIdentity.of(folder)
+            spool.state.withLock { $0.identity = identity }
             return (spool, try spool.recover())
         } catch {
             spool.close()
@@ -77,6 +80,8 @@ final class Spool: Sendable {
     /// https://man7.org/linux/man-pages/man2/fdatasync.2.html
     static let fileDataSync: @Sendable (Int32) -> Bool = { fdatasync($0) == 0 }
 
+    /// Which spool this is, for as long as its folder lasts.
+    var identity: UUID { state.withLock(\.identity) }
     /// How many bytes the files hold.
     var bytes: Int { state.withLock { $0.files.values.reduce(0, +) } }
     /// How many sessions are not settled.

@@ -112,6 +112,6 @@ import Testing
         for number in 1...50 { #expect(fixture.status(number)?.state == (number % 2 == 0 ? .completed : .interrupted)) }
         next.close()
         #expect(try fixture.disk.recovered().isEmpty)
-        #expect(fixture.disk.folder.files.count <= 2, "settled files are gone")
+        #expect(fixture.disk.files.count <= 2, "settled files are gone")
     }
 }

@@ -28,9 +28,16 @@ import Testing
         """,
         "commands_between": "SELECT commands_between(0, 9, 10)::text",
         "commands_for_nodes": "SELECT commands_for_nodes(ARRAY(SELECT gen_random_uuid()))::text",
+        "finish_usage_sources": "SELECT finish_usage_sources(gen_random_uuid(), gen_random_uuid())::text",
         "finish_storing": "SELECT finish_storing(gen_random_uuid(), 'x')::text",
         "heartbeat_of_node":
             "SELECT heartbeat_of_node('n', gen_random_uuid(), gen_random_uuid(), '', '', '', false)::text",
+        "ingest_usage":
+            """
+        SELECT ingest_usage(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{0}', '{node}', '{0}', '{2026-05}',
+            '{2026-05-28T00:00:00Z}', '{1}', '{1}', '{1}', '{t}', '{k}', '{e}', '{m}', '{l}', '{[]}', '{r}', '{1}',
+            '{2026-05-28T00:00:00Z}', '{2026-05-28T00:00:00Z}', '{0}', '{0}')::text
+        """,
         "keys_after": "SELECT keys_after('', 10)::text",
         "keys_for_nodes": "SELECT keys_for_nodes(ARRAY['key_a'])::text",
         "last_access_change": "SELECT last_access_change()::text",
@@ -46,6 +53,8 @@ import Testing
         SELECT record_usage(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{k}', '{e}', '{m}', '{l}', '{[]}',
             '{r}', '{1}', '{1}', '{1}', '{1}', ARRAY[now()], ARRAY[now()], '{completed}', '{r}', '{1}', '{t}')::text
         """,
+        "register_usage_source":
+            "SELECT register_usage_source('n', gen_random_uuid(), gen_random_uuid())::text",
         "release_lease":
             """
         SELECT release_lease(gen_random_uuid(), s, gen_random_uuid(),
@@ -59,15 +68,20 @@ import Testing
         "repair_key_slots": "SELECT repair_key_slots('door')::text",
         "repair_tenant_slots": "SELECT repair_tenant_slots(gen_random_uuid())::text",
         "retire_minute_grant": "SELECT retire_minute_grant('T#door', '2026-01', 'n', gen_random_uuid(), 0)::text",
+        "roll_usage": "SELECT roll_usage(10)::text",
         "sessions_held_by": "SELECT sessions_held_by('n', gen_random_uuid())::text",
         "state_admission_limit": "SELECT state_admission_limit('T#door', ROW(1, 1, 2)::admission_limit)::text",
         "state_minute_limit":
             "SELECT state_minute_limit('T#door', '2026-01', ROW(1, 'hard', 2)::minute_limit)::text",
         "status_of_session": "SELECT status_of_session(gen_random_uuid())::text",
         "tenants_for_nodes": "SELECT tenants_for_nodes(NULL)::text",
+        "usage_data_as_of": "SELECT usage_data_as_of()::text",
+        "usage_is_complete": "SELECT usage_is_complete('n', gen_random_uuid(), now(), true)::text",
     ]
+    /// What doors call and the tables' owner must do: it sees nobody's rows.
+    static let ownersFunctions = ["ensure_usage_partitions"]
     /// What nodes call beside them, under the policies that bind themselves.
-    static let ownFunctions = ["leases_of_tenant", "name_tenant", "usage_of_session"]
+    static let ownFunctions = ["leases_of_tenant", "name_tenant", "usage_of_hours", "usage_of_session"]
     /// Tables that are not forced on their owner: it reads this one before there is any role.
     static let unforced = ["schema_migrations"]
 
@@ -75,16 +89,18 @@ import Testing
         try rows.map { try $0.value(column, as: String.self) }
     }
 
-    private static func tables(of pool: ConnectionPool) async throws -> [(name: String, hasTenant: Bool)] {
+    private static func tables(
+        of pool: ConnectionPool
+    ) async throws -> [(name: String, hasTenant: Bool, isPartition: Bool)] {
         try await pool.query(
             """
             SELECT relname::text AS name, EXISTS (
                 SELECT FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = 'tenant_id' AND NOT attisdropped
-            ) AS has_tenant
+            ) AS has_tenant, relispartition AS is_partition
             FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
             ORDER BY relname
             """
-        ).map { (try $0.value("name"), try $0.value("has_tenant")) }
+        ).map { (try $0.value("name"), try $0.value("has_tenant"), try $0.value("is_partition")) }
     }
 
     // MARK: What the catalogue says
@@ -96,15 +112,14 @@ import Testing
             for table in tables {
                 let row = try await fixture.ownerPool.query(
                     """
-                    SELECT relkind = 'r' AS is_table, relrowsecurity AS is_enabled, relforcerowsecurity AS is_forced,
-                        relispartition AS is_partition
+                    SELECT relkind IN ('r', 'p') AS is_table, relrowsecurity AS is_enabled,
+                        relforcerowsecurity AS is_forced
                     FROM pg_class WHERE oid = \(table.name)::regclass
                     """
                 ).only()
                 #expect(try row.value("is_table"), "\(table.name): a view would need security_invoker")
                 #expect(try row.value("is_enabled"), "\(table.name)")
                 #expect(try row.value("is_forced") || Self.unforced.contains(table.name), "\(table.name)")
-                #expect(try row.value("is_partition", as: Bool.self) == false)
                 let policies = try await fixture.ownerPool.query(
                     """
                     SELECT array_to_string(roles, ',') || ' ' || cmd || ' ' || permissive || ' ' || coalesce(qual, '')
@@ -172,11 +187,12 @@ import Testing
                     has_function_privilege('hansard_app', oid, 'EXECUTE') AS is_open
                 FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace ORDER BY proname
                 """)
-            #expect(try texts(definers, "name") == Self.doors.keys.sorted())
+            #expect(try texts(definers, "name") == (Self.doors.keys + Self.ownersFunctions).sorted())
             for door in definers {
-                #expect(try door.value("owner") == "hansard_doors")
+                let isDoor = try !Self.ownersFunctions.contains(door.value("name"))
+                #expect(try (door.value("owner") == "hansard_doors") == isDoor)
                 #expect(try door.value("settings") == ["search_path=public, pg_temp"])
-                #expect(try door.value("is_open"))
+                #expect(try door.value("is_open") == isDoor)
             }
             let open = try await fixture.ownerPool.query(
                 """
@@ -234,6 +250,9 @@ import Testing
                     owner: .tenant(tenant), period: QuotaPeriod(.now), holder: .new(), sequence: 1, milliseconds: 1,
                     limit: MinuteLimit(milliseconds: 9, version: 1)))
             try await PostgresUsageStore(pool: fixture.pool).record([usage(of: leases[0])])
+            let ledger = PostgresUsageLedger(pool: fixture.pool)
+            try await ledger.register(.new(), spool: UUID())
+            #expect(try await ledger.ingest([record(of: leases[0])]) == 1)
             try await PostgresAuditLog(pool: fixture.pool).append(
                 AuditEntry(
                     id: UUID(), tenant: tenant, occurredAt: moment(0), actor: .node("n"), action: "test",
@@ -250,6 +269,11 @@ import Testing
                     """)
             }
         }
+        // Some hours are summed up, and some are not.
+        let ledger = PostgresUsageLedger(pool: fixture.pool)
+        #expect(try await ledger.rollUp(atMost: 10) == tenants.count)
+        let more = tenants.map { record(of: Lease.new($0)) }
+        #expect(try await ledger.ingest(more) == tenants.count)
         return tenants
     }
 
@@ -258,6 +282,12 @@ import Testing
             session: lease.session, tenant: lease.tenant, key: lease.key, engine: "", model: "", language: "", tags: [],
             region: "", channels: 1, audioMilliseconds: 1, connectedMilliseconds: 1, startedAt: moment(0),
             endedAt: moment(1))
+    }
+
+    private func record(of lease: Lease) -> UsageRecord {
+        UsageRecord(
+            session: lease.session, tenant: lease.tenant, key: lease.key, engine: "", model: "", language: "", tags: [],
+            region: "", channels: 1, startedAt: moment(0))
     }
 
     private func count(_ table: String, _ connection: Connection) async throws -> Int {
@@ -271,6 +301,7 @@ import Testing
                 let here: Int = try await fixture.ownerPool.query(
                     "SELECT count(*) AS n FROM \(identifier: table.name)"
                 ).only().value("n")
+                if table.isPartition, here == 0 { continue }
                 #expect(here > 0, "\(table.name) holds nothing that could be hidden")
                 for unnamed in [nil, ""] {
                     try await fixture.pool.transaction { connection in

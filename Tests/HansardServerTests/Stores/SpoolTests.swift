@@ -27,6 +27,9 @@ struct SpoolFixture {
         return recovery.sessions
     }
 
+    /// Its files but the one with its name.
+    var files: [String] { folder.files.filter { $0 != SpoolIdentity.fileName } }
+
     func file(_ number: Int) -> URL {
         folder.url.appending(path: String(repeating: "0", count: 8 - String(number).count) + "\(number).spool")
     }
@@ -138,7 +141,7 @@ extension Spool {
             try Data("hello".utf8).write(to: fixture.folder.url.appending(path: name))
         }
         #expect(try fixture.recovered().isEmpty)
-        #expect(fixture.folder.files.count == 3)
+        #expect(fixture.files.count == 3)
     }
 
     @Test func theFilesAreForTheOwnerAlone() async throws {
@@ -165,13 +168,13 @@ extension Spool {
     @Test func aFileGoesOnceEverySessionUpToItIsSettled() async throws {
         let (spool, _) = try fixture.open(fileBytes: 1)
         for number in 1...3 { #expect(await spool.appended(began(number))) }
-        #expect(fixture.folder.files.count == 3)
+        #expect(fixture.files.count == 3)
         #expect(await spool.appended(.settled(Sample.session(2))))
-        #expect(fixture.folder.files.count == 4, "session 1 began before it")
+        #expect(fixture.files.count == 4, "session 1 began before it")
         #expect(await spool.appended(.settled(Sample.session(1))))
-        #expect(fixture.folder.files.first == fixture.file(3).lastPathComponent, "session 3 is all that counts")
+        #expect(fixture.files.first == fixture.file(3).lastPathComponent, "session 3 is all that counts")
         #expect(await spool.appended(.settled(Sample.session(3))))
-        #expect(fixture.folder.files.count == 1)
+        #expect(fixture.files.count == 1)
         spool.close()
         #expect(try fixture.recovered().isEmpty)
     }
@@ -182,7 +185,7 @@ extension Spool {
         let finals = (0..<100).map { Sample.final($0) }
         for final in finals { #expect(await spool.appended(.final(Sample.session(1), final))) }
         spool.close()
-        #expect(fixture.folder.files.count > 10)
+        #expect(fixture.files.count > 10)
         #expect(try fixture.recovered().map(\.finals) == [finals])
     }
 
@@ -198,11 +201,11 @@ extension Spool {
         try FileManager.default.removeItem(at: oldest)
         try FileManager.default.createDirectory(at: oldest, withIntermediateDirectories: false)
         #expect(await spool.appended(.settled(Sample.session(1))))
-        #expect(fixture.folder.files.count == 22, "none of the later ones went")
+        #expect(fixture.files.count == 22, "none of the later ones went")
         try FileManager.default.removeItem(at: oldest)
         #expect(await spool.appended(began(2)))
         #expect(await spool.appended(.settled(Sample.session(2))))
-        #expect(fixture.folder.files.count == 1, "they go when it can go")
+        #expect(fixture.files.count == 1, "they go when it can go")
         spool.close()
     }
 

@@ -24,8 +24,10 @@ struct StoreFixture {
         try await make(url: TestPostgres.database())
     }
 
-    static func make(url: DatabaseURL) async throws -> StoreFixture {
-        let nodeURL = try await migrate(url)
+    static func make(
+        url: DatabaseURL, migrations: String = migrationsDirectory
+    ) async throws -> StoreFixture {
+        let nodeURL = try await migrate(url, migrations: migrations)
         var options = ConnectionPool.Options()
         options.connections = 4
         // On a busy machine fifty callers, and statements that fill a table, take longer than a server should let them.
@@ -43,8 +45,10 @@ struct StoreFixture {
     /// Migrates a database as its owner.
     ///
     /// - Returns: where nodes find it.
-    static func migrate(_ url: DatabaseURL) async throws -> DatabaseURL {
-        try await Migrations(directory: migrationsDirectory).apply(to: url)
+    static func migrate(
+        _ url: DatabaseURL, migrations: String = migrationsDirectory
+    ) async throws -> DatabaseURL {
+        try await Migrations(directory: migrations).apply(to: url)
         var options = ConnectionOptions()
         (options.connectTimeout, options.statementTimeout) = (.seconds(60), .seconds(120))
         let connection = Connection(url, options: options)
@@ -61,8 +65,18 @@ struct StoreFixture {
     }
 
     /// Runs `body` with one, and closes it whatever becomes of that.
-    static func with(_ body: (StoreFixture) async throws -> Void) async throws {
-        let fixture = try await make()
+    ///
+    /// - Parameter last: the number of the last migration that it has; nil is all.
+    static func with(
+        migratedTo last: Int? = nil, _ body: (StoreFixture) async throws -> Void
+    ) async throws {
+        let folder = try TestFolder()
+        let all = URL(filePath: migrationsDirectory)
+        for name in try FileManager.default.contentsOfDirectory(atPath: all.path) {
+            if let last, Int(name.prefix(4)).map({ $0 > last }) ?? true { continue }
+            try FileManager.default.copyItem(at: all.appending(path: name), to: folder.url.appending(path: name))
+        }
+        let fixture = try await make(url: TestPostgres.database(), migrations: folder.url.path)
         do {
             try await body(fixture)
         } catch {

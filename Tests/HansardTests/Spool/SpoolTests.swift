@@ -104,7 +104,7 @@ import Testing
     }
 
     @Test func recordsRoundTrip() throws {
-        for record in Self.records {
+        for record in Self.records + Self.metered.map(SpoolRecord.metered) {
             #expect(try JSONDecoder().decode(SpoolRecord.self, from: JSONEncoder().encode(record)) == record)
         }
     }
@@ -205,6 +205,66 @@ import Testing
             let records = ids.shuffled(using: &random).map { SpoolRecord.began(Fixtures.began($0)) }
             #expect(Self.recovery(records).sessions.map(\.began.session) == ids)
         }
+    }
+
+    // MARK: What was metered
+
+    /// Metered every ten seconds; audio comes at twice the pace of time.
+    static let metered: [UsageRecord] = {
+        let first = UsageRecord(
+            session: id, tenant: Fixtures.tenantID, key: Fixtures.keyID, engine: "test", model: "", language: "",
+            tags: [], region: "test", channels: 1, startedAt: id.startedAt)
+        var meter = UsageMeter(first)
+        var records = [first]
+        for step in 1...3 {
+            let (audio, connected) = (Int64(step) * 20_000, Int64(step) * 10_000)
+            records += meter.advance(
+                to: UsageCounters(audio: audio, connected: connected, engine: 30_000), engine: "test", channels: 1,
+                at: id.startedAt + Double(step) * 10)
+        }
+        return records
+    }()
+
+    @Test func recordsComeBackAndAClosingOneBehindThem() throws {
+        let first: [SpoolRecord] = [.metered(Self.metered[0]), Self.records[0]]
+        let records = first + Self.metered.dropFirst().map(SpoolRecord.metered)
+        let recovery = Self.recovery(records)
+        let session = try #require(recovery.sessions.first)
+        #expect(session.records == Self.metered, "the first was written before it was known what it hears")
+        #expect(session.audioMilliseconds == 60_000 && session.lastSeen == Self.id.startedAt + 30)
+        #expect(recovery.usage.dropLast() == Self.metered[...])
+        let closing = try #require(recovery.usage.last)
+        #expect(closing.isFinal && closing.total == UsageCounters(audio: 60_000, connected: 30_000, engine: 30_000))
+        let usage = session.resolvedEnd().usage
+        #expect(usage.audioMilliseconds == closing.total.audio && usage.engineMilliseconds == closing.total.engine)
+        #expect(usage.connectedMilliseconds == closing.total.connected)
+        #expect(Self.recovery(records + records).usage == recovery.usage)
+    }
+
+    @Test func aSessionThatWroteItsEndNeedsNoClosingRecord() throws {
+        var last = try #require(Self.metered.last)
+        last.sequence += 1
+        last.isFinal = true
+        let metered: [SpoolRecord] = (Self.metered + [last]).map(SpoolRecord.metered)
+        let records = [Self.records[0]] + metered
+        #expect(Self.recovery(records).usage == Self.metered + [last])
+        // Finals prove that more was heard.
+        let final = SpoolRecord.final(Self.id, Fixtures.final(0, "go", through: 61_000))
+        let more = Self.recovery(records + [final]).usage
+        #expect(more.count == 6 && more.last?.segment == 1 && more.last?.counters.audio == 1_000)
+    }
+
+    @Test func whatASessionWroteThatHeardNothingIsNotLost() {
+        let records: [SpoolRecord] = [.metered(Self.metered[0]), .metered(Self.metered[0])]
+        #expect(Self.recovery(records).usage == [Self.metered[0]])
+        let settled: [SpoolRecord] = [.settled(Self.id)]
+        #expect(Self.recovery(records + settled + records).usage.isEmpty)
+    }
+
+    @Test func recordsOfBeforeThereWereSegmentsAreClosedAsOne() throws {
+        let usage = Self.recovery(Self.records.prefix(5)).usage
+        #expect(usage.count == 1 && usage[0].isFinal && usage[0].segment == 0)
+        #expect(usage[0].total.audio == 4_000 && usage[0].key == Fixtures.keyID)
     }
 
     // MARK: What is reported

@@ -1,0 +1,102 @@
+import DequeModule
+import FoundationEssentials
+import Hansard
+
+/// The usage records that the ledger does not have yet, in order, and up to when it has all.
+///
+/// While the ledger is away, of a segment's records of one minute the last is kept: it says all that those before it did. The
+/// rest is in the spool, whose size bounds this too.
+struct PendingUsage {
+    /// A record reaches this within so long of its making, and sessions look at the clock that often.
+    static let recordingSlack: TimeInterval = 1
+    /// Records may come so much later than those before them: at the end of a month, sessions that hear nothing notice it at
+    /// their next look.
+    static let orderSlack: TimeInterval = 5
+
+    private struct Segment: Hashable {
+        var session: SessionID
+        var segment: Int
+        var source: UsageRecord.Source
+    }
+
+    private var records: Deque<UsageRecord> = []
+    /// How many records were there before the first in `records`.
+    private var taken = 0
+    /// The places of the segments' last records, counted from the very first.
+    private var places: [Segment: Int] = [:]
+    /// How many records of a session are here, in a batch that is under way, or refused.
+    private var outstanding: [SessionID: Int] = [:]
+    /// The months that live sessions are in.
+    private var live: [SessionID: QuotaPeriod] = [:]
+    private var refused: [UsageRecord] = []
+
+    /// Records that wait, the refused ones included.
+    var count: Int { records.count + refused.count }
+    /// When the one was made that waits longest.
+    var oldest: Date? { records.first?.madeAt }
+
+    /// Whether the ledger has all that was written down of the session.
+    func isDelivered(_ session: SessionID) -> Bool { outstanding[session] == nil }
+
+    /// Takes a record.
+    ///
+    /// - Parameter isLive: whether the session will write down more.
+    mutating func add(_ record: UsageRecord, isLive: Bool) {
+        live[record.session] = isLive ? record.period : nil
+        let segment = Segment(session: record.session, segment: record.segment, source: record.source)
+        if let place = places[segment], place >= taken {
+            let known = records[place - taken]
+            if Self.minute(known.madeAt) == Self.minute(record.madeAt) {
+                if known.sequence < record.sequence { records[place - taken] = record }
+                return
+            }
+        }
+        records.append(record)
+        places[segment] = taken + records.count - 1
+        outstanding[record.session, default: 0] += 1
+    }
+
+    /// The session will write down no more.
+    mutating func ended(_ session: SessionID) { live[session] = nil }
+
+    /// The next batch, which is then under way.
+    mutating func takeBatch(atMost limit: Int) -> [UsageRecord] {
+        let batch = Array(records.prefix(limit))
+        for record in batch {
+            let segment = Segment(session: record.session, segment: record.segment, source: record.source)
+            if places[segment] == taken { places[segment] = nil }
+            taken += 1
+        }
+        records.removeFirst(batch.count)
+        return batch
+    }
+
+    /// The ledger has them.
+    mutating func delivered(_ batch: [UsageRecord]) {
+        for record in batch {
+            let left = (outstanding[record.session] ?? 1) - 1
+            outstanding[record.session] = left > 0 ? left : nil
+        }
+    }
+
+    /// The ledger is away: they come first the next time.
+    mutating func putBack(_ batch: [UsageRecord]) {
+        records.prepend(contentsOf: batch)
+        taken -= batch.count
+    }
+
+    /// The ledger will not take it, however often it is asked: it stays in the spool, for people to look at.
+    mutating func wasRefused(_ record: UsageRecord) { refused.append(record) }
+
+    /// Up to when the ledger has everything if all that is not here has been delivered.
+    func completeThrough(at now: Date) -> Date {
+        var through = now - Self.recordingSlack
+        if let first = records.first { through = min(through, first.madeAt - Self.orderSlack) }
+        for record in refused { through = min(through, record.madeAt - Self.orderSlack) }
+        // Until the last session has crossed into the new month, the old one may get a record.
+        if let earliest = live.values.min() { through = min(through, earliest.end - Self.orderSlack) }
+        return through
+    }
+
+    private static func minute(_ date: Date) -> Int64 { Int64((date.timeIntervalSince1970 / 60).rounded(.down)) }
+}
