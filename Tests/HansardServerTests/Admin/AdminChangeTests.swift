@@ -1,4 +1,3 @@
-import EventLoops
 import Foundation
 import Hansard
 import Postgres
@@ -11,35 +10,9 @@ import Web
 @Suite struct AdminChangeTests {
     private let tenantPath = "/v1/admin/tenants/\(Sample.tenant)"
 
-    private typealias Call = @Sendable () async -> HTTPResponse
+    private typealias Call = AdminFixture.Call
 
     private static let untouched: Query = "UPDATE tenants SET name = name WHERE tenant_id = \(Sample.tenant.rawValue)"
-
-    /// Runs `calls` while a transaction has made a change, and commits it once each of them waits for it or was answered.
-    private func run(_ calls: [Call], beside change: Query, _ fixture: AdminFixture) async throws -> [HTTPResponse] {
-        let other = Connection(fixture.stores.url)
-        try await other.execute("BEGIN")
-        try await other.execute(change)
-        let answered = Locked(0)
-        return try await withThrowingTaskGroup(of: HTTPResponse.self) { group in
-            for call in calls {
-                group.addTask {
-                    let answer = await call()
-                    answered.withLock { $0 += 1 }
-                    return answer
-                }
-            }
-            try await eventually("the calls wait") {
-                let waiting = try await fixture.stores.ownerPool.query(
-                    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                ).count
-                return waiting + answered.withLock { $0 } == calls.count
-            }
-            try await other.execute("COMMIT")
-            await other.disconnect()
-            return try await group.reduce(into: []) { $0.append($1) }
-        }
-    }
 
     // MARK: At the same moment
 
@@ -54,7 +27,7 @@ import Web
             let call: Call = {
                 await fixture.call(words[0], path, tag: "\"r1\"", body: body)
             }
-            let statuses = try await run([call, call], beside: Self.untouched, fixture).map(\.status).sorted()
+            let statuses = try await fixture.answers([call, call], beside: Self.untouched).map(\.status).sorted()
             #expect(statuses == (change == "DELETE" ? [204, 404] : [200, 412]))
         }
     }
@@ -73,7 +46,7 @@ import Web
                     "limit_version")
             }
             let before = try await version()
-            let answers = try await run(calls, beside: Self.untouched, fixture)
+            let answers = try await fixture.answers(calls, beside: Self.untouched)
             #expect(answers.map(\.status) == [200, 200])
             #expect(Set(answers.map { $0.headers["etag"] }) == ["\"r2\"", "\"r3\""])
             #expect(try await version() == before + 2)
@@ -87,7 +60,7 @@ import Web
                 await fixture.call("POST", path, name: "a", body: #"{"name":"late"}"#)
             }
             let deletion: Query = "UPDATE tenants SET status = 'deleted' WHERE tenant_id = \(Sample.tenant.rawValue)"
-            #expect(try await run([call], beside: deletion, fixture).map(\.status) == [404])
+            #expect(try await fixture.answers([call], beside: deletion).map(\.status) == [404])
             #expect(try await fixture.stores.ownerPool.query("SELECT FROM api_keys").isEmpty)
         }
     }

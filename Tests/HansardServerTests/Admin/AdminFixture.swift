@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Postgres
@@ -7,6 +8,8 @@ import Web
 
 /// The admin plane through the router, over a database with a tenant.
 struct AdminFixture {
+    typealias Call = @Sendable () async -> HTTPResponse
+
     let stores: StoreFixture
     let transcripts: MemoryTranscriptStore
     let router: Router
@@ -35,6 +38,32 @@ struct AdminFixture {
         return await router.respond(
             to: HTTPRequest(
                 method: method, path: path, query: query, headers: headers, body: Array(body.utf8), peer: REST.peer))
+    }
+
+    /// Runs `calls` while a transaction has made a change, and commits it once each of them waits for it or was answered.
+    func answers(_ calls: [Call], beside change: Query) async throws -> [HTTPResponse] {
+        let other = Connection(stores.url)
+        try await other.execute("BEGIN")
+        try await other.execute(change)
+        let answered = Locked(0)
+        return try await withThrowingTaskGroup(of: HTTPResponse.self) { group in
+            for call in calls {
+                group.addTask {
+                    let answer = await call()
+                    answered.withLock { $0 += 1 }
+                    return answer
+                }
+            }
+            try await eventually("the calls wait") {
+                let waiting = try await stores.ownerPool.query(
+                    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                ).count
+                return waiting + answered.withLock { $0 } == calls.count
+            }
+            try await other.execute("COMMIT")
+            await other.disconnect()
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
     }
 
     /// What a chain of the audit log has, oldest first; nil is the installation's.
