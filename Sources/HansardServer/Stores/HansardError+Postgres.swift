@@ -20,6 +20,9 @@ extension HansardError {
             case let state where state.hasPrefix("53") || state == "25006":
                 self = .storeUnavailable("\(error)", retryAfter: Self.postgresRetryAfter)
             case "23505": self.init(.conflict, "it exists already")
+            // An exclusion constraint, and what a trigger refuses because others rely on it.
+            case "23P01": self.init(.conflict, "it overlaps with another")
+            case "23001": self.init(.conflict, "others rely on it as it is")
             case "23503": self.init(.notFound, "what it belongs to does not exist")
             // Data exceptions and checks: a value that the schema does not allow.
             case let state where state.hasPrefix("22") || state == "23514":

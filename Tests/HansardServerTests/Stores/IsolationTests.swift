@@ -262,6 +262,15 @@ import Testing
                 try await connection.query("SET LOCAL ROLE hansard_operator")
                 try await connection.execute(
                     "INSERT INTO transcript_expiry VALUES (\(tenant.rawValue), now())")
+                let plan = UUID()
+                for statement: Query in [
+                    "INSERT INTO plans (plan_id, name, created_at, updated_at) VALUES (\(plan), \("\(plan)"), now(), now())",
+                    "INSERT INTO plan_versions VALUES (\(plan), 1, '{}', NULL, 1, now(), now())",
+                    """
+                    INSERT INTO plan_assignments
+                    VALUES (\(tenant.rawValue), '2026-01', NULL, \(plan), 1, 1, now(), now())
+                    """,
+                ] { try await connection.execute(statement) }
                 try await connection.execute(
                     """
                     INSERT INTO kept_answers (caller, route, idempotency_key, fingerprint, status, headers, body)
