@@ -24,6 +24,9 @@ public struct Currency: Sendable, Hashable, Codable, CustomStringConvertible {
         USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
         """.split(whereSeparator: \.isWhitespace).map(String.init))
 
+    /// All of them, by code.
+    public static var all: [Currency] { codes.sorted().compactMap(Currency.init) }
+
     /// - Returns: nil if there is no such currency.
     public init?(_ code: String) {
         guard Self.codes.contains(code) else { return nil }

@@ -74,7 +74,7 @@ public struct Charge: Sendable, Hashable, Codable {
     }
 }
 
-/// One version of a plan: how usage becomes money. It is not changed once a period was billed by it.
+/// One version of a plan: how usage becomes money. It is not changed once it was assigned to a tenant.
 public struct PlanVersion: Sendable, Hashable, Codable {
     /// Charges at most.
     public static let chargeLimit = 100

@@ -51,6 +51,12 @@ struct JSONField: Sendable {
         return text
     }
 
+    /// Yes or no.
+    func bool() throws(HansardError) -> Bool {
+        guard case .bool(let value) = value else { throw wrong("true or false, not \(value.kind)") }
+        return value
+    }
+
     /// A whole number within a range; 5.0 is one.
     func integer(_ range: ClosedRange<Int>) throws(HansardError) -> Int {
         let expected = "a whole number from \(range.lowerBound) to \(range.upperBound)"
@@ -107,9 +113,18 @@ struct JSONField: Sendable {
     /// A list of at most so many.
     func list<Element>(
         _ limit: Int, _ read: (JSONField) throws -> Element
+    ) throws -> [Element] { try list(0...limit, "at most \(limit)", read) }
+
+    /// A list of so many.
+    func list<Element>(
+        _ count: ClosedRange<Int>, _ read: (JSONField) throws -> Element
+    ) throws -> [Element] { try list(count, "\(count.lowerBound) to \(count.upperBound)", read) }
+
+    private func list<Element>(
+        _ count: ClosedRange<Int>, _ expected: String, _ read: (JSONField) throws -> Element
     ) throws -> [Element] {
         guard case .array(let values) = value else { throw wrong("an array, not \(value.kind)") }
-        guard values.count <= limit else { throw wrong("an array of at most \(limit)") }
+        guard count.contains(values.count) else { throw wrong("an array of \(expected)") }
         var elements: [Element] = []
         for (index, value) in values.enumerated() {
             elements.append(try read(JSONField(value: value, pointer: "\(pointer)/\(index)")))
