@@ -170,6 +170,8 @@ extension Set<AdminRole> {
     static let operators: Self = [.owner, .operator]
     /// Reading how the installation is run.
     static let watchers: Self = [.owner, .operator, .viewer]
+    /// Changing what tenants pay.
+    static let billers: Self = [.owner, .billing]
     /// Other tokens.
     static let owners: Self = [.owner]
 }

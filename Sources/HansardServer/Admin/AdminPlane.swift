@@ -84,6 +84,8 @@ struct AdminPlane: Sendable {
             + QuotasResource(admin: services).routes + TokensResource(admin: services).routes
             + AuditResource(admin: services).routes + NodesResource(admin: services).routes
             + SessionsResource(admin: services).routes + TranscriptsResource(admin: services).routes
+            + PlansResource(admin: services).routes + PlanVersionsResource(admin: services).routes
+            + PlanAssignmentsResource(admin: services).routes
     }
 
     /// The same for the router.

@@ -107,6 +107,13 @@ import Yams
         }
     }
 
+    @Test func theDocumentHasTheCurrenciesThatThereAre() throws {
+        let document = try #require(try Yams.load(yaml: Self.text()) as? [String: Any])
+        let components = try #require(document["components"] as? [String: Any])
+        let currency = try #require((components["schemas"] as? [String: [String: Any]])?["Currency"])
+        #expect(currency["enum"] as? [String] == Currency.all.map(\.code))
+    }
+
     @Test func whatATenantsKeyOpensSaysWhichScopeItNeeds() throws {
         let known = Set(Scope.allCases.map(\.rawValue))
         for (name, operation) in try documented() where operation["security"] == nil {
