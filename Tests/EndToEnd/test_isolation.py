@@ -99,8 +99,10 @@ ROLES = document()["components"]["schemas"]["Role"]["enum"]
 SCOPES = document()["components"]["schemas"]["Scope"]["enum"]
 ADMIN = [one for one in operations() if one.roles]
 TENANT = [one for one in operations() if one.scopes and one.id != "listen"]
-# Which tenant it is about is in the path, or it is a session's. Nodes, tokens and new tenants are nobody's in particular.
+# Which tenant it is about is in the path, or it is a session's. Nodes, tokens, plans and new tenants are nobody's in particular.
 OF_A_TENANT = [one for one in ADMIN if "{tenant_id}" in one.path or "{session_id}" in one.path]
+# Whoever may assign plans must see which there are.
+FOR_ALL = [one for one in ADMIN if one.id in ("listPlans", "getPlan", "listPlanVersions", "getPlanVersion")]
 LISTS = [one for one in ADMIN if one.id in ("listTenants", "listAllSessions", "listTenantTranscripts", "listAudit", "verifyAudit")]
 
 
@@ -167,7 +169,7 @@ def test_a_limited_token_finds_nothing_of_another_tenant_in_lists(mine_and_their
     assert not [one for values in theirs.of.values() for one in values if one in everything and one != "theirs"]
 
 
-@pytest.mark.parametrize("one", [one for one in ADMIN if one not in OF_A_TENANT + LISTS], ids=named)
+@pytest.mark.parametrize("one", [one for one in ADMIN if one not in OF_A_TENANT + FOR_ALL + LISTS], ids=named)
 def test_a_limited_token_has_nothing_to_do_with_what_is_everybodys(limited, one):
     answer = limited["owner"].perform(one, one.request_examples()[0])
     assert answer.status_code == 403, answer.text

@@ -12,6 +12,8 @@ from places import PROJECT
 
 DOCUMENT = PROJECT / "openapi.yaml"
 METHODS = ("get", "put", "post", "delete", "patch")
+# Fields of bodies that must be of something, or of nothing else.
+REFERENCES = ("name", "plan_id", "version")
 
 
 @cache
@@ -133,6 +135,13 @@ def undocumented(value, schema: dict, place: str = "$"):
             yield from undocumented(one, properties[name], f"{place}.{name}")
         elif properties and not isinstance(schema.get("additionalProperties"), dict):
             yield f"{place}.{name}"
+
+
+def about(body, names: dict[str, str]):
+    """A body that the document shows, about things that are there, by the names that it has for them."""
+    if not isinstance(body, dict):
+        return body
+    return body | {name: names[name] for name in REFERENCES if name in body and name in names}
 
 
 def names_in(path: str) -> list[str]:

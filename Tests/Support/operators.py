@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import requests
 
-from contract import Operation, names_in
+from contract import Operation, about, names_in
 
 UNKNOWN = {
     "tenant_id": str(uuid.UUID(int=1)),
@@ -13,7 +13,12 @@ UNKNOWN = {
     "token_id": "adm_" + "0" * 22,
     "session_id": str(uuid.UUID(int=2)),
     "node": "nowhere",
+    "plan_id": str(uuid.UUID(int=3)),
+    "version": 1,
+    "from_period": "1984-04",
 }
+
+PRICES = {"currency": "USD", "charges": [{"tiers": [{"up_to": 1000, "unit_price": "0.024"}, {"unit_price": "0.015"}]}]}
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,11 @@ class Operator:
             return session.request(method, (self.url or self.server.url) + path, headers=sent, json=body, timeout=20)
 
     def perform(self, operation: Operation, body=None, **names: str) -> requests.Response:
-        """An operation of the document; parts of its address that are not given are of things that are not there."""
+        """An operation of the document; parts of its address that are not given are of things that are not there, and fields
+        of the body that are given are of those that are."""
         parts = {name: names.get(name, UNKNOWN[name]) for name in names_in(operation.path)}
         query = "&".join(f"{name}={names.get(name, UNKNOWN[name])}" for name in operation.required_query)
-        return self.call(operation.method, operation.path.format(**parts) + (f"?{query}" if query else ""), body)
+        return self.call(operation.method, operation.path.format(**parts) + (f"?{query}" if query else ""), about(body, names))
 
     def made(self, path: str, body: dict) -> dict:
         """What creating something is answered."""
@@ -57,6 +63,18 @@ class Operator:
 
     def key(self, tenant: str, name: str = "a key", **fields) -> dict:
         return self.made(f"/v1/admin/tenants/{tenant}/keys", {"name": name, **fields})
+
+    def plan(self, name: str | None = None, **prices) -> str:
+        """A plan with a version that nobody has yet."""
+        plan = self.made("/v1/admin/plans", {"name": name or f"a plan {uuid.uuid4()}"})["id"]
+        self.made(f"/v1/admin/plans/{plan}/versions", PRICES | prices)
+        return plan
+
+    def assigned(self, tenant: str, from_period: str, to_period: str | None = None, **fields) -> dict:
+        """A tenant billed by a plan of its own, unless one is given."""
+        fields = {"plan_id": fields.get("plan_id") or self.plan(), "version": 1} | fields
+        body = fields | {"from_period": from_period, "to_period": to_period}
+        return self.made(f"/v1/admin/tenants/{tenant}/plans", body)
 
     def with_role(self, role: str, **fields) -> "Operator":
         token = self.made("/v1/admin/tokens", {"name": f"a test's {role}", "role": role, **fields})

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import random
 import secrets
 import threading
 import time
@@ -34,7 +35,7 @@ class Things:
     def state(self) -> list:
         """All that a stranger might have changed."""
         path = f"/v1/admin/tenants/{self.tenant}"
-        views = [self.owner.call("GET", path + rest).json() for rest in ("", "/keys", "/quotas")]
+        views = [self.owner.call("GET", path + rest).json() for rest in ("", "/keys", "/plans", "/quotas")]
         views[-1].pop("use")
         # A node says now and then which keys were used.
         for key in views[1]["data"]:
@@ -49,7 +50,7 @@ class Things:
 
 
 def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
-    """A tenant with two keys, a session that is over and one that lives until `live` is closed."""
+    """A tenant with two keys, a plan for a month, a session that is over and one that lives until `live` is closed."""
     tenant = owner.tenant(name)
     key = owner.key(tenant, scopes=scopes)
     things = Things(owner, tenant, Operator(owner.server, key["key"]))
@@ -64,7 +65,11 @@ def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
     wait_until(lambda: things.holder.call("GET", "/v1/sessions").json()["data"], 20, "it is live")
     revoked = owner.key(tenant, name="revoked")["id"]
     assert owner.call("POST", f"/v1/admin/tenants/{tenant}/keys/{revoked}/revoke").ok
+    # Months that are in nothing else that anybody is told.
+    month = f"{random.randrange(3000, 9999)}-{random.randrange(1, 13):02}"
+    owner.assigned(tenant, month, month)
     things.of = {
+        "from_period": [month],
         "tenant_id": [tenant], "key_id": [key["id"], revoked], "session_id": [over.request_id, things.live.request_id],
         # In queries.
         "name": [name], "actor_id": [key["id"]], "target_id": [tenant, key["id"], over.request_id],

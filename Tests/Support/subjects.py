@@ -1,12 +1,21 @@
 """What operations are about: something that is there for every name in an operation's address."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 
 from contract import Operation, operation
 from listen import ListenSession
 from operators import Operator
 from processes import wait_until
+
+
+def priced(owner: Operator, tenant: str) -> dict[str, str]:
+    """A plan with a version that is not used, the tenant's assignment to another in a year that examples leave alone, and a
+    name that no plan has."""
+    assignment = owner.assigned(tenant, "2020-01", "2020-12")
+    names = {"plan_id": owner.plan(), "version": 1, "from_period": assignment["from_period"]}
+    return names | {"name": f"a plan {uuid.uuid4()}"}
 
 
 @contextlib.contextmanager
@@ -18,6 +27,8 @@ def subjects(owner: Operator, one: Operation, tenant: str) -> Iterator[dict[str,
         names["token_id"] = owner.made("/v1/admin/tokens", {"name": "to revoke", "role": "viewer"})["id"]
     if "{node}" in one.path:
         names["node"] = owner.call("GET", "/v1/admin/nodes").json()["data"][0]["name"]
+    if "/plans" in one.path:
+        names |= priced(owner, tenant)
     with contextlib.ExitStack() as stack:
         if "{session_id}" in one.path:
             session = stack.enter_context(ListenSession(owner.server, key=key["key"]))

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from contract import Operation, operation, operations
-from operators import Operator
+from contract import Operation, about, operation, operations
+from operators import PRICES, Operator
 from processes import wait_until
 from raw_requests import send_raw
 from subjects import subjects
@@ -301,9 +301,10 @@ WAITING = (
     "one", [one for one in with_header("Idempotency-Key") if one.id != "deleteTenantTranscript"], ids=named)
 def test_a_call_that_still_runs_is_not_begun_again(owner, one):
     database, tenant = owner.server.database(), owner.tenant()
-    body, repeat = one.request_examples()[0], {"Idempotency-Key": str(uuid.uuid4())}
+    repeat = {"Idempotency-Key": str(uuid.uuid4())}
     with contextlib.ExitStack() as stack:
-        path = one.path.format(**stack.enter_context(subjects(owner, one, tenant)))
+        names = stack.enter_context(subjects(owner, one, tenant))
+        path, body = one.path.format(**names), about(one.request_examples()[0], names)
         pool = stack.enter_context(ThreadPoolExecutor(1))
         before = int(database.query(WAITING)[0][0])
         writer = database.transaction()
@@ -341,19 +342,32 @@ def test_every_change_of_something_knows_its_tag():
     assert {one.id for one in ADMIN if one.method in ("PATCH", "PUT")} <= {one.id for one in with_header("If-Match")}
 
 
+def tagged(one: Operation, path: str, tenant: str) -> tuple[str, str, dict]:
+    """Where what the tag of an operation is of can be read, and how somebody else changes it."""
+    if "{version}" in one.path:
+        return path, "PUT", PRICES
+    if "{from_period}" in one.path:
+        return path, "PATCH", {"to_period": "2020-06"}
+    if "{key_id}" in one.path:
+        path = path[: path.index("/keys/") + len("/keys/key_") + 22]
+    elif "{plan_id}" not in one.path:
+        path = tenant
+    return path, "PATCH", {"name": f"changed by somebody else {uuid.uuid4()}"}
+
+
 @pytest.mark.parametrize("one", with_header("If-Match"), ids=named)
 def test_what_somebody_else_has_changed_stays(owner, one):
     tenant = owner.tenant()
     with subjects(owner, one, tenant) as names:
-        path, body = one.path.format(**names), one.request_examples()[0]
-        resource = f"{TENANTS}/{tenant}" + (f"/keys/{names['key_id']}" if "{key_id}" in one.path else "")
+        path, body = one.path.format(**names), about(one.request_examples()[0], names)
+        resource, method, change = tagged(one, path, f"{TENANTS}/{tenant}")
 
         def state() -> list:
-            views = [owner.call("GET", f"{TENANTS}/{tenant}{rest}") for rest in ("", "/keys", "/quotas")]
-            return [answer.json() for answer in views]
+            views = [owner.call("GET", f"{TENANTS}/{tenant}{rest}") for rest in ("", "/keys", "/quotas", "/plans")]
+            return [answer.json() for answer in [*views, owner.call("GET", resource)]]
 
         stale = owner.call("GET", resource).headers["ETag"]
-        assert owner.call("PATCH", resource, {"name": "changed by somebody else"}).ok
+        assert owner.call(method, resource, change).ok
         before = state()
         refused = owner.call(one.method, path, body, If_Match=stale)
         one.check(refused)
@@ -387,6 +401,7 @@ def test_what_is_well_formed_and_not_possible_is_422(owner):
         ("POST", f"{TENANTS}/{tenant}/keys", {"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
         ("POST", "/v1/admin/tokens", {"name": "x", "role": "viewer", "tenants": [str(uuid.uuid4())]}, "/tenants"),
         ("POST", "/v1/admin/tokens", {"name": "x", "role": "viewer", "expires_at": "1066-10-14T09:00:00Z"}, "/expires_at"),
+        ("POST", f"{TENANTS}/{tenant}/plans", {"plan_id": str(uuid.uuid4()), "version": 1, "from_period": "2026-12"}, "/plan_id"),
     ):
         answer = owner.call(method, path, body)
         assert answer.status_code == 422, answer.text

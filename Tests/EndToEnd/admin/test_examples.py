@@ -5,10 +5,11 @@ import uuid
 import pytest
 
 import speech
-from contract import check, document, examples_of, operation, operations, resolved
+from contract import about, check, document, examples_of, operation, operations, resolved
 from listen import ListenSession
 from operators import Operator
 from processes import wait_until
+from subjects import priced
 
 ADMIN = [one for one in operations() if one.roles]
 
@@ -25,7 +26,8 @@ def names(owner) -> dict[str, str]:
     tenant = owner.tenant()
     token = owner.made("/v1/admin/tokens", {"name": "a test's", "role": "viewer"})
     node = owner.call("GET", "/v1/admin/nodes").json()["data"][0]["name"]
-    return {"tenant_id": tenant, "key_id": owner.key(tenant)["id"], "token_id": token["id"], "node": node}
+    names = {"tenant_id": tenant, "key_id": owner.key(tenant)["id"], "token_id": token["id"], "node": node}
+    return names | priced(owner, tenant)
 
 
 REQUESTS = [
@@ -48,7 +50,7 @@ def test_an_example_is_accepted(owner, names, one, body):
 @pytest.mark.parametrize("one, body", CHANGES)
 def test_an_example_may_be_sent_twice(owner, names, one, body):
     """The answer of the first call, but for its secret."""
-    path = one.path.format(**names)
+    path, body = one.path.format(**names), about(body, names)
     name = str(uuid.uuid4())
     first, second = (owner.call(one.method, path, body, Idempotency_Key=name) for _ in range(2))
     one.check(second)
