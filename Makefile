@@ -86,7 +86,7 @@ sdks: venv
 	@for version in $(SDK_VERSIONS); do \
 		.ci/make-venv .venvs/deepgram-sdk-$$version Tests/Clients/requirements-$$version.txt; done
 
-stand-ins: $(addprefix .build/stand-ins/,sink load sessions dynamodb transcribe_load counter.so)
+stand-ins: $(addprefix .build/stand-ins/,sink load sessions dynamodb transcribe_load counter.so clock.so)
 
 .build/stand-ins/%: Tests/StandIns/%.c | test-packages
 	@mkdir -p $(@D)

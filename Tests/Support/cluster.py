@@ -17,8 +17,10 @@ NODE_ROLE = "hansard_test_node"
 class Cluster:
     """Listens on a Unix socket in its own folder; run as the postgres system user if we are root."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, environment: dict[str, str] | None = None):
+        """The environment is added to what its programs run in."""
         self.folder = folder
+        self.environment = environment or {}
         self.data = folder / "data"
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         folder.mkdir()
@@ -45,16 +47,18 @@ class Cluster:
         command = [str(PROGRAMS / program), *map(str, arguments)]
         if os.geteuid() == 0:
             command = ["runuser", "-u", self.user, "--", *command]
+        environment = os.environ | self.environment
         # pg_ctl's child keeps the output open, so it must not be a pipe that we would read to its end.
-        done = subprocess.run(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        done = subprocess.run(command, cwd="/", env=environment, timeout=60, **output)
         assert done.returncode == 0, command
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster(environment: dict[str, str] | None = None) -> Iterator[Cluster]:
     """One that is there for as long as it is needed."""
     folder = make_state_dir()
-    cluster = Cluster(folder / "cluster")
+    cluster = Cluster(folder / "cluster", environment)
     try:
         cluster.start()
         yield cluster

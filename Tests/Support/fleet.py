@@ -40,10 +40,12 @@ class Node(Server):
 class Founding:
     """A cluster whose database has one tenant with one key, made by a `hansard dev`, and copies of that database."""
 
-    def __init__(self, cluster: Cluster, binary: Path = BINARY):
+    def __init__(self, cluster: Cluster, binary: Path = BINARY, environment: dict[str, str] | None = None):
+        """The environment is added to the server's."""
         self.cluster = cluster
         self.binary = binary
-        with Server(binary, HANSARD_DATABASE_URL=cluster.url, HANSARD_SECRET=SECRET, HANSARD_ENGINE="synthetic") as first:
+        settings = {"HANSARD_DATABASE_URL": cluster.url, "HANSARD_SECRET": SECRET, "HANSARD_ENGINE": "synthetic"}
+        with Server(binary, **(settings | (environment or {}))) as first:
             self.key = first.key
         Database(cluster.url).query(
             f"DO $$ BEGIN CREATE ROLE {NODE_ROLE} LOGIN IN ROLE hansard_app; "
