@@ -54,9 +54,6 @@ CREATE TABLE usage_segments (
     PRIMARY KEY (tenant_id, session_id, segment, period)
 ) PARTITION BY LIST (period);
 
--- Which segments touch a stretch of time.
-CREATE INDEX usage_segments_by_time ON usage_segments (tenant_id, last_at);
-
 CREATE TABLE usage_marks (
     tenant_id uuid NOT NULL,
     session_id uuid NOT NULL,
@@ -139,15 +136,33 @@ CREATE TABLE usage_sources (
 CREATE INDEX usage_sources_unfinished ON usage_sources (complete_through)
     WHERE finished_at IS NULL AND retired_at IS NULL;
 
+-- What is known of sessions whose node died: as far as their leases told. It counts only once it is certain that the node will
+-- never bring its own records, since it cannot be told then to which segment it belongs.
+CREATE TABLE usage_reaped (
+    tenant_id uuid NOT NULL,
+    session_id uuid NOT NULL,
+    node text NOT NULL,
+    epoch uuid NOT NULL,
+    key_id text NOT NULL,
+    region text NOT NULL,
+    started_at timestamptz NOT NULL,
+    found_at timestamptz NOT NULL,
+    audio_ms bigint NOT NULL CHECK (audio_ms >= 0),
+    PRIMARY KEY (tenant_id, session_id)
+);
+
+CREATE INDEX usage_reaped_by_epoch ON usage_reaped (epoch, node);
+
 SELECT isolate_table(relation) FROM unnest(ARRAY[
-    'usage_records', 'usage_segments', 'usage_marks', 'usage_hourly', 'usage_daily', 'usage_dirty_hours', 'usage_sources'
+    'usage_records', 'usage_segments', 'usage_marks', 'usage_hourly', 'usage_daily', 'usage_dirty_hours', 'usage_sources',
+    'usage_reaped'
 ]::regclass[]) AS relation;
 
-GRANT SELECT ON usage_records, usage_segments, usage_marks, usage_hourly, usage_daily, usage_dirty_hours, usage_sources
-    TO hansard_operator;
+GRANT SELECT ON usage_records, usage_segments, usage_marks, usage_hourly, usage_daily, usage_dirty_hours, usage_sources,
+    usage_reaped TO hansard_operator;
 -- Records are added, and nothing else is done to them.
 GRANT SELECT, INSERT ON usage_records TO hansard_doors;
-GRANT SELECT, INSERT, UPDATE ON usage_segments, usage_marks, usage_sources TO hansard_doors;
+GRANT SELECT, INSERT, UPDATE ON usage_segments, usage_marks, usage_sources, usage_reaped TO hansard_doors;
 GRANT SELECT, INSERT, DELETE ON usage_hourly, usage_daily, usage_dirty_hours TO hansard_doors;
 
 -- Makes a month's partitions. They are made apart and then attached, which does not keep those out who read and write others.
@@ -170,7 +185,10 @@ BEGIN
     FOREACH parent IN ARRAY ARRAY['usage_records', 'usage_segments', 'usage_marks'] LOOP
         partition := parent || '_' || to_char(of_period, 'YYYY_MM');
         IF to_regclass(partition) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition, parent);
+            -- Totals and marks are raised again and again: with room on their page, no index has to learn of it.
+            EXECUTE format(
+                'CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor = %s)',
+                partition, parent, CASE parent WHEN 'usage_records' THEN 100 ELSE 70 END);
             PERFORM isolate_table(partition::regclass);
             EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES IN (%L)', parent, partition, of_period);
         END IF;
@@ -213,7 +231,8 @@ BEGIN
         ON CONFLICT (tenant_id, session_id, segment, source, seq, period) DO NOTHING
         RETURNING tenant_id, session_id, segment, source, seq
     ), news AS MATERIALIZED (
-        SELECT g.*, date_trunc('hour', g.made_at, 'UTC') AS hour
+        SELECT g.*, date_trunc('hour', g.made_at, 'UTC') AS hour,
+            date_trunc('hour', g.session_started_at, 'UTC') AS began_in
         FROM given AS g JOIN fresh AS f USING (tenant_id, session_id, segment, source, seq)
     ), totals AS (
         INSERT INTO usage_segments AS known (tenant_id, session_id, segment, period, key_id, engine, model, language, tags,
@@ -235,11 +254,16 @@ BEGIN
             engine_ms = greatest(known.engine_ms, excluded.engine_ms), is_final = known.is_final OR excluded.is_final
     ), hours AS (
         SELECT n.tenant_id, n.session_id, n.segment, n.period, n.hour, n.audio_ms, n.connected_ms, n.engine_ms,
-            false AS begins
+            n.segment = 0 AND n.hour = n.began_in AS begins
         FROM news AS n
         UNION ALL
-        SELECT n.tenant_id, n.session_id, 0, n.period, date_trunc('hour', n.session_started_at, 'UTC'), 0, 0, 0, true
-        FROM news AS n WHERE n.segment = 0
+        -- The first record may come after others, or never.
+        SELECT n.tenant_id, n.session_id, 0, n.period, n.began_in, 0, 0, 0, true
+        FROM news AS n
+        WHERE n.segment = 0 AND n.hour <> n.began_in AND NOT EXISTS (
+            SELECT FROM usage_marks AS k
+            WHERE k.tenant_id = n.tenant_id AND k.session_id = n.session_id AND k.segment = 0 AND k.period = n.period
+                AND k.hour = n.began_in AND k.begins)
     ), marks AS (
         INSERT INTO usage_marks AS known (tenant_id, session_id, segment, period, hour, audio_ms, connected_ms, engine_ms,
             begins)
@@ -254,7 +278,7 @@ BEGIN
         WHERE (greatest(known.audio_ms, excluded.audio_ms), greatest(known.connected_ms, excluded.connected_ms),
                 greatest(known.engine_ms, excluded.engine_ms), known.begins OR excluded.begins)
             IS DISTINCT FROM (known.audio_ms, known.connected_ms, known.engine_ms, known.begins)
-        RETURNING tenant_id, session_id, segment, hour
+        RETURNING tenant_id, session_id, segment, period, hour
     ), dirty AS (
         INSERT INTO usage_dirty_hours (tenant_id, hour)
         SELECT m.tenant_id, m.hour FROM marks AS m
@@ -262,8 +286,8 @@ BEGIN
         -- What a later hour has is counted from here.
         SELECT m.tenant_id, later.hour FROM marks AS m CROSS JOIN LATERAL (
             SELECT k.hour FROM usage_marks AS k
-            WHERE k.tenant_id = m.tenant_id AND k.session_id = m.session_id AND k.segment = m.segment AND k.hour > m.hour
-            ORDER BY k.hour
+            WHERE k.tenant_id = m.tenant_id AND k.session_id = m.session_id AND k.segment = m.segment
+                AND k.period = m.period AND k.hour > m.hour
         ) AS later
     )
     SELECT count(*) INTO added FROM fresh;
@@ -300,6 +324,51 @@ CREATE FUNCTION finish_usage_sources(of_spool uuid, but_epoch uuid) RETURNS void
     WHERE spool = of_spool AND epoch <> but_epoch AND finished_at IS NULL
 $$;
 
+-- Sessions of dead nodes, and their audio as far as it is known.
+CREATE FUNCTION note_reaped_usage(
+    tenants uuid[], sessions uuid[], nodes text[], epochs uuid[], keys text[], regions text[], starts timestamptz[],
+    moments timestamptz[], audio bigint[]
+) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO usage_reaped AS known (tenant_id, session_id, node, epoch, key_id, region, started_at, found_at, audio_ms)
+    SELECT DISTINCT ON (g.tenant_id, g.session_id) g.*
+    FROM unnest(tenants, sessions, nodes, epochs, keys, regions, starts, moments, audio)
+        AS g (tenant_id, session_id, node, epoch, key_id, region, started_at, found_at, audio_ms)
+    ORDER BY g.tenant_id, g.session_id, g.audio_ms DESC
+    ON CONFLICT (tenant_id, session_id) DO UPDATE SET audio_ms = greatest(known.audio_ms, excluded.audio_ms)
+    WHERE excluded.audio_ms > known.audio_ms
+$$;
+
+-- A life of a node will bring no more: what its sessions' leases told beyond what is here counts, in the last segment that is
+-- known of each. Says of how many sessions.
+CREATE FUNCTION count_reaped_usage(of_node text, of_epoch uuid) RETURNS bigint LANGUAGE sql AS $$
+    WITH lost AS (
+        SELECT r.tenant_id, r.session_id, r.key_id, r.region, r.started_at AS session_started_at, s.engine, s.model, s.language,
+            s.tags, s.audio_ms, s.connected_ms, s.engine_ms, coalesce(s.segment, 0) AS segment,
+            coalesce(s.channels, 1) AS channels, coalesce(s.started_at, r.started_at) AS started_at,
+            coalesce(s.audio_before_ms, 0) AS audio_before_ms, coalesce(s.connected_before_ms, 0) AS connected_before_ms,
+            coalesce(s.period, date_trunc('month', r.started_at AT TIME ZONE 'UTC')::date) AS period,
+            greatest(s.last_at, r.found_at) AS moment,
+            r.audio_ms - coalesce(s.audio_before_ms + s.audio_ms, 0) AS missing
+        FROM usage_reaped AS r LEFT JOIN LATERAL (
+            SELECT * FROM usage_segments AS t
+            WHERE t.tenant_id = r.tenant_id AND t.session_id = r.session_id ORDER BY t.segment DESC LIMIT 1
+        ) AS s ON true
+        WHERE r.epoch = of_epoch AND r.node = of_node
+            AND r.audio_ms > coalesce(s.audio_before_ms + s.audio_ms, 0)
+    )
+    SELECT coalesce(ingest_usage(array_agg(tenant_id), array_agg(session_id), array_agg(segment::bigint),
+        array_agg('reaper'::text), array_agg(0::bigint), array_agg(to_char(period, 'YYYY-MM')),
+        array_agg(least(moment, (period + interval '1 month') AT TIME ZONE 'UTC' - interval '1 millisecond')),
+        array_agg(coalesce(audio_ms, 0) + missing), array_agg(coalesce(connected_ms, 0)),
+        array_agg(coalesce(engine_ms, 0) + missing), array_agg(true), array_agg(key_id),
+        array_agg(coalesce(engine, 'unknown')), array_agg(coalesce(model, '')), array_agg(coalesce(language, 'unknown')),
+        array_agg(coalesce(to_json(tags)::text, '[]')), array_agg(region), array_agg(channels::bigint),
+        array_agg(session_started_at), array_agg(started_at), array_agg(audio_before_ms), array_agg(connected_before_ms)), 0)
+    FROM lost HAVING count(*) > 0
+    UNION ALL
+    SELECT 0 WHERE NOT EXISTS (SELECT FROM lost)
+$$;
+
 -- Up to when all nodes' records are here.
 CREATE FUNCTION usage_data_as_of() RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT least(coalesce(min(complete_through), now()), now()) FROM usage_sources
@@ -307,6 +376,9 @@ CREATE FUNCTION usage_data_as_of() RETURNS timestamptz LANGUAGE sql STABLE AS $$
 $$;
 
 -- An hour's use from the marks: what each segment has beyond what it had before.
+--
+-- The segments of an hour's marks are looked up one by one. The planner does not know how few an hour has, since it is told the
+-- hour as it goes, and would read all that a tenant ever had for each; OFFSET keeps it from that.
 CREATE FUNCTION usage_of_hours(of_tenant uuid, from_hour timestamptz, before_hour timestamptz)
 RETURNS SETOF usage_hourly LANGUAGE sql STABLE AS $$
     SELECT m.tenant_id, m.hour, s.key_id, s.engine, s.model, s.language, s.tags, s.region,
@@ -315,7 +387,11 @@ RETURNS SETOF usage_hourly LANGUAGE sql STABLE AS $$
         sum(greatest(m.engine_ms - coalesce(b.engine_ms, 0), 0))::bigint,
         count(*) FILTER (WHERE m.begins)
     FROM usage_marks AS m
-    JOIN usage_segments AS s USING (tenant_id, session_id, segment, period)
+    CROSS JOIN LATERAL (
+        SELECT * FROM usage_segments AS t
+        WHERE t.tenant_id = m.tenant_id AND t.session_id = m.session_id AND t.segment = m.segment AND t.period = m.period
+        OFFSET 0
+    ) AS s
     LEFT JOIN LATERAL (
         SELECT max(k.audio_ms) AS audio_ms, max(k.connected_ms) AS connected_ms, max(k.engine_ms) AS engine_ms
         FROM usage_marks AS k
@@ -372,8 +448,12 @@ SELECT make_door(door) FROM unnest(ARRAY[
     'usage_is_complete(text, uuid, timestamptz, boolean)',
     'finish_usage_sources(uuid, uuid)',
     'usage_data_as_of()',
-    'roll_usage(bigint)'
+    'roll_usage(bigint)',
+    'note_reaped_usage(uuid[], uuid[], text[], uuid[], text[], text[], timestamptz[], timestamptz[], bigint[])',
+    'count_reaped_usage(text, uuid)'
 ]::regprocedure[]) AS door;
+-- An operator gives up what a lost node may have had.
+GRANT EXECUTE ON FUNCTION count_reaped_usage TO hansard_operator;
 
 -- Sessions that ended before there was a ledger: all that they used counts in the month in which they began.
 SELECT ensure_usage_partitions(period)

@@ -108,8 +108,9 @@ struct Parts: Sendable {
         let services = makeServices(
             settings, node, metrics, logger, engines, access, connections, settlement, usage, spool, health)
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
-        let reaper = LeaseReaper(
+        var reaper = LeaseReaper(
             connections: connections, transcripts: transcripts, metrics: metrics, logger: logger)
+        reaper.noteUsage = usage.reaped
         let last = epochFile.last
         let life = makeLife(services, after: last, reaper)
         try await usage.begin(recovery.usage, spool: spool.identity)

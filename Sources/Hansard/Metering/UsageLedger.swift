@@ -1,5 +1,39 @@
 public import FoundationEssentials
 
+/// A session whose node died, and its audio as far as anybody else knows.
+public struct ReapedUsage: Sendable, Hashable {
+    /// Which session.
+    public var session: SessionID
+    /// Whose session it was.
+    public var tenant: TenantID
+    /// The key that opened it.
+    public var key: KeyID
+    /// The life of the node that served it.
+    public var holder: NodeEpoch
+    /// The region of that node.
+    public var region: String
+    /// When it began.
+    public var startedAt: Date
+    /// When the node was found dead.
+    public var foundAt: Date
+    /// Milliseconds of admitted audio, at least.
+    public var audio: Int64
+
+    /// What a lease tells.
+    ///
+    /// - Parameter audio: milliseconds that are known of otherwise.
+    public init(_ lease: Lease, audio: Int64, foundAt: Date) {
+        session = lease.session
+        tenant = lease.tenant
+        key = lease.key
+        holder = lease.holder
+        region = lease.region
+        startedAt = lease.claimedAt
+        self.foundAt = foundAt
+        self.audio = max(lease.usedMilliseconds, audio)
+    }
+}
+
 /// Where usage is kept for good, record by record, and exactly once.
 ///
 /// Conformers may be called from any task; they throw `HansardError` with code `.unavailable` if the ledger is away.
@@ -19,6 +53,8 @@ public protocol UsageLedger: Sendable {
     func isComplete(_ epoch: NodeEpoch, through: Date, isOver: Bool) async throws -> Date
     /// The ledger has all that the spool's lives before `epoch` left in it.
     func finish(spool: UUID, before epoch: NodeEpoch) async throws
+    /// Keeps what is known of sessions of dead nodes. It counts if such a node is given up, whose own records never come.
+    func note(_ reaped: [ReapedUsage]) async throws
     /// Brings sums by hour and day up to date.
     ///
     /// - Parameter limit: hours of tenants, at most.

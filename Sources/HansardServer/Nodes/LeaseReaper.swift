@@ -18,6 +18,8 @@ struct LeaseReaper: Sendable {
     let transcripts: any TranscriptStore
     let metrics: Metrics
     let logger: Logger
+    /// Is told what is known of a session's use.
+    var noteUsage: @Sendable (ReapedUsage) -> Void = { _ in }
     /// Between two looks.
     var lookInterval = Duration.milliseconds(500)
     /// How long one transcript may take to be read, and how long after its beginning a reaping still asks for any: slots
@@ -157,7 +159,10 @@ struct LeaseReaper: Sendable {
             transcript.map { SessionStatus.stored($0, of: lease, location: location(of: lease)) }
             ?? .abandoned(lease, now: .now)
         let isFreed = try await connections.reap(lease, status: status)
-        if isFreed { metrics.leasesReaped.add() }
+        if isFreed {
+            metrics.leasesReaped.add()
+            noteUsage(ReapedUsage(lease, audio: status.audioMilliseconds, foundAt: .now))
+        }
         return isFreed
     }
 

@@ -21,6 +21,8 @@ final class UsageDelivery: Sendable {
         var rollupInterval = Duration.seconds(10)
         /// Hours of tenants that are summed up in one call.
         var rollupHours = 500
+        /// Sessions of dead nodes that are remembered while the ledger is away.
+        var reapedSessions = 10_000
         /// What the node's clock and the ledger's may differ by: months end by the node's.
         var clockDifference: TimeInterval = 2
         init() {}
@@ -28,6 +30,7 @@ final class UsageDelivery: Sendable {
 
     private struct State {
         var pending = PendingUsage()
+        var reaped: [ReapedUsage] = []
         var isAway = false
         /// The spool whose earlier lives are not known to be over yet.
         var inherited: UUID?
@@ -65,6 +68,20 @@ final class UsageDelivery: Sendable {
     func add(_ record: UsageRecord, isLast: Bool = false) {
         spool.append(.metered(record))
         state.withLock { $0.pending.add(record, isLive: !isLast) }
+    }
+
+    /// A session's node died. What is known of it is told to the ledger, for the case that this node never comes back.
+    func reaped(_ usage: ReapedUsage) {
+        let isKept = state.withLock { state in
+            guard state.reaped.count < limits.reapedSessions else { return false }
+            state.reaped.append(usage)
+            return true
+        }
+        if !isKept {
+            logger.warning(
+                "too many sessions of dead nodes wait for the ledger; one is not told",
+                metadata: ["session_id": "\(usage.session)", "audio_ms": "\(usage.audio)"])
+        }
     }
 
     /// Whether the ledger has all that the session wrote down.
@@ -134,6 +151,7 @@ final class UsageDelivery: Sendable {
             if batch.isEmpty { break }
             guard await deliver(batch, within: wait) else { return false }
         }
+        guard await deliverReaped(within: wait) else { return false }
         let (through, isWhole) = state.withLock { ($0.pending.completeThrough(at: .now), $0.pending.count == 0) }
         let asked = Date.now
         let answer = await attempt(within: wait) { [ledger, epoch] in
@@ -174,6 +192,23 @@ final class UsageDelivery: Sendable {
             return false
         }
         return true
+    }
+
+    private func deliverReaped(within wait: Duration) async -> Bool {
+        let reaped = state.withLock { state in
+            defer { state.reaped = [] }
+            return state.reaped
+        }
+        guard !reaped.isEmpty else { return true }
+        switch await attempt(within: wait, { [ledger] in try await ledger.note(reaped) }) {
+        case .done: return true
+        case .refused(let error):
+            logger.error("the ledger refuses what is known of sessions of dead nodes", error)
+            return true
+        case .away:
+            state.withLock { $0.reaped.insert(contentsOf: reaped, at: 0) }
+            return false
+        }
     }
 
     private func wasRefused(_ record: UsageRecord, _ error: any Error) {

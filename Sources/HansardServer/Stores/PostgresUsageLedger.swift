@@ -53,6 +53,18 @@ struct PostgresUsageLedger: UsageLedger {
         }
     }
 
+    func note(_ reaped: [ReapedUsage]) async throws {
+        try await HansardError.mapping {
+            try await pool.query(
+                """
+                SELECT note_reaped_usage(\(reaped.map(\.tenant.rawValue)), \(reaped.map(\.session.rawValue)),
+                    \(reaped.map(\.holder.node)), \(reaped.map(\.holder.epoch)), \(reaped.map(\.key.rawValue)),
+                    \(reaped.map(\.region)), \(reaped.map(\.startedAt)), \(reaped.map(\.foundAt)),
+                    \(reaped.map(\.audio)))::text
+                """)
+        }
+    }
+
     func rollUp(atMost limit: Int) async throws -> Int {
         try await HansardError.mapping {
             try await pool.query("SELECT roll_usage(\(limit)) AS rolled").only().value("rolled")

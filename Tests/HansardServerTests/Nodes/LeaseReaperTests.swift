@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Logging
@@ -44,6 +45,24 @@ import Testing
         #expect(left == 0 && metrics.leasesReaped.value == 1_800 && calls("reap") == 1_800)
         #expect(connections.stored.nodes.isEmpty)
         #expect(status(1_800)?.state == .interrupted)
+    }
+
+    /// The lease tells what was renewed last, a transcript that was stored before the slot was given back tells all.
+    @Test func whatIsKnownOfTheUseOfTheDeadIsTold() async throws {
+        hold(1...2)
+        connections.change { $0.leases[Sample.tenant]?[Sample.session(1)]?.usedMilliseconds = 60_000 }
+        let transcript = Sample.transcript(Sample.session(2))
+        _ = try await transcripts.put(transcript)
+        let told = Locked<[ReapedUsage]>([])
+        var reaper = reaper
+        reaper.noteUsage = { usage in told.withLock { $0.append(usage) } }
+        await reaper.reap(dead)
+        let usage = told.withLock { $0 }.sorted { $0.session.description < $1.session.description }
+        #expect(usage.map(\.session) == [1, 2].map { Sample.session($0) } && usage.allSatisfy { $0.holder == dead })
+        #expect(usage.map(\.audio) == [60_000, transcript.audioMilliseconds])
+        // Another node freed it first, and has told.
+        _ = try await reaper.free(Sample.lease(Sample.session(1), holder: dead))
+        #expect(told.withLock(\.count) == 2)
     }
 
     @Test func anEpochIsReapedOnceAtATime() async throws {

@@ -21,11 +21,18 @@ final class MemoryUsageLedger: UsageLedger {
     }
 
     let faults = StoreFaults()
-    private let state = Locked<(records: [Key: UsageRecord], sources: [NodeEpoch: Source])>(([:], [:]))
+    private struct State {
+        var records: [Key: UsageRecord] = [:]
+        var sources: [NodeEpoch: Source] = [:]
+        var reaped: [ReapedUsage] = []
+    }
+
+    private let state = Locked(State())
     /// By how much its clock is ahead of this machine's.
     let ahead = Locked<TimeInterval>(0)
 
     var stored: [UsageRecord] { state.withLock { Array($0.records.values) } }
+    var reaped: [ReapedUsage] { state.withLock(\.reaped) }
     var sources: [NodeEpoch: Source] { state.withLock(\.sources) }
 
     func ingest(_ records: [UsageRecord]) async throws -> Int {
@@ -69,6 +76,10 @@ final class MemoryUsageLedger: UsageLedger {
                 }
             }
         }
+    }
+
+    func note(_ reaped: [ReapedUsage]) async throws {
+        try await faults.call("note") { state.withLock { $0.reaped += reaped } }
     }
 
     func rollUp(atMost limit: Int) async throws -> Int { try await faults.call("rollUp") { 0 } }
@@ -222,6 +233,24 @@ final class MemoryUsageLedger: UsageLedger {
             try await eventually("noticed") { delivery.obstacle() == "the clock is 30.0 s ahead of the database's" }
             ledger.ahead.withLock { $0 = 0 }
             try await eventually("right again") { delivery.obstacle() == nil }
+        }
+        spool.close()
+    }
+
+    @Test func whatIsKnownOfADeadNodesSessionsIsTold() async throws {
+        let (spool, _) = try disk.open()
+        let delivery = delivery(spool)
+        try await delivery.begin([], spool: spool.identity)
+        var lease = Sample.lease(Sample.session(1), holder: epoch)
+        lease.usedMilliseconds = 60_000
+        let known = [1_000, 70_000].map { ReapedUsage(lease, audio: $0, foundAt: moment(0)) }
+        #expect(known.map(\.audio) == [60_000, 70_000])
+        ledger.faults.set(.away, for: ["note"])
+        known.forEach(delivery.reaped)
+        try await working(delivery) {
+            try await eventually("it was asked") { ledger.faults.calls.contains("note") }
+            ledger.faults.clear()
+            try await eventually("it is told") { ledger.reaped == known }
         }
         spool.close()
     }

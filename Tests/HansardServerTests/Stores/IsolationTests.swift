@@ -28,6 +28,7 @@ import Testing
         """,
         "commands_between": "SELECT commands_between(0, 9, 10)::text",
         "commands_for_nodes": "SELECT commands_for_nodes(ARRAY(SELECT gen_random_uuid()))::text",
+        "count_reaped_usage": "SELECT count_reaped_usage('n', gen_random_uuid())::text",
         "finish_usage_sources": "SELECT finish_usage_sources(gen_random_uuid(), gen_random_uuid())::text",
         "finish_storing": "SELECT finish_storing(gen_random_uuid(), 'x')::text",
         "heartbeat_of_node":
@@ -45,6 +46,11 @@ import Testing
         "minute_grants_held_by": "SELECT minute_grants_held_by('n', gen_random_uuid())::text",
         "minutes_used": "SELECT minutes_used('T#door', '2026-01')::text",
         "new_sessions_in_minute": "SELECT new_sessions_in_minute('T#door', now())::text",
+        "note_reaped_usage":
+            """
+        SELECT note_reaped_usage(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{n}', ARRAY[gen_random_uuid()], '{k}',
+            '{r}', ARRAY[now()], ARRAY[now()], '{1}')::text
+        """,
         "prune_rows":
             "SELECT prune_rows(now(), now(), 10, now() - interval '1 day', now() - interval '1 day', now())::text",
         "reap_lease": "SELECT reap_lease(gen_random_uuid(), gen_random_uuid(), 'n', gen_random_uuid(), NULL)::text",
@@ -253,6 +259,7 @@ import Testing
             let ledger = PostgresUsageLedger(pool: fixture.pool)
             try await ledger.register(.new(), spool: UUID())
             #expect(try await ledger.ingest([record(of: leases[0])]) == 1)
+            try await ledger.note([ReapedUsage(leases[1], audio: 1, foundAt: moment(0))])
             try await PostgresAuditLog(pool: fixture.pool).append(
                 AuditEntry(
                     id: UUID(), tenant: tenant, occurredAt: moment(0), actor: .node("n"), action: "test",

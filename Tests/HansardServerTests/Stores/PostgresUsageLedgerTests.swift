@@ -189,6 +189,41 @@ import Testing
         }
     }
 
+    /// A node and its disk are lost: what its leases told counts once it is given up, where it goes beyond what the ledger has.
+    @Test func whatALostNodesLeasesToldCountsOnceItIsGivenUp() async throws {
+        try await StoreFixture.with { fixture in
+            let ledger = PostgresUsageLedger(pool: fixture.pool)
+            _ = try await ledger.ingest([.sample(1, sequence: 1, at: 11), .sample(2, sequence: 1, at: 92)])
+            let reaped = (1...3).map { number in
+                var lease = Sample.lease(Sample.session(number), holder: Sample.epoch())
+                lease.usedMilliseconds = 60_000
+                return ReapedUsage(lease, audio: 0, foundAt: moment(99))
+            }
+            try await ledger.note(reaped + reaped)
+            try await ledger.note([
+                ReapedUsage(Sample.lease(Sample.session(1), holder: Sample.epoch()), audio: 5, foundAt: moment(0))
+            ])
+            func totals() async throws -> [Int64] {
+                try await fixture.ownerPool.query(
+                    "SELECT sum(audio_ms)::bigint AS n FROM usage_segments GROUP BY session_id ORDER BY session_id"
+                ).map { try $0.value("n") }
+            }
+            #expect(try await totals() == [10_000, 90_000], "the node may come back")
+            let epoch = Sample.epoch()
+            for expected in [2, 0] {
+                let counted = try await fixture.pool.query(
+                    "SELECT count_reaped_usage(\(epoch.node), \(epoch.epoch)) AS n"
+                ).only()
+                #expect(try counted.value("n") == expected)
+                #expect(try await totals() == [60_000, 90_000, 60_000])
+            }
+            let unknown = try await fixture.ownerPool.query(
+                "SELECT session_id, tags FROM usage_segments WHERE engine = 'unknown'"
+            ).only()
+            #expect(try unknown.value("session_id") == Sample.session(3).rawValue, "of the others the rest is known")
+        }
+    }
+
     @Test func labelsComeBackAsTheyWere() async throws {
         try await StoreFixture.with { fixture in
             let tags = ["a", "b \"c\", {d}", "é", ""]
