@@ -48,6 +48,12 @@ struct JSONText {
         key(name)
         decimal(confidence.isNaN ? 0 : Int64((min(max(confidence, 0), 1) * 10_000).rounded()), places: 4)
     }
+    /// Hours, to nine places, which tell milliseconds apart.
+    mutating func field(_ name: StaticString, hours milliseconds: Int64) {
+        key(name)
+        let (hours, rest) = milliseconds.quotientAndRemainder(dividingBy: 3_600_000)
+        decimal(hours * 1_000_000_000 + (rest * 1_000_000_000 + 1_800_000) / 3_600_000, places: 9)
+    }
     /// A pair of whole numbers.
     mutating func field(_ name: StaticString, _ first: Int, _ second: Int) {
         key(name)
@@ -55,7 +61,12 @@ struct JSONText {
         needsComma = true
     }
     mutating func field(_ name: StaticString, _ values: [String]) {
-        array(name) { text in
+        key(name)
+        texts(values)
+    }
+    /// An array that is a document by itself, or what a key is followed by.
+    mutating func texts(_ values: [String]) {
+        enclosed("[", "]") { text in
             for value in values {
                 text.comma()
                 text.string(value)
@@ -86,10 +97,21 @@ struct JSONText {
     private mutating func null(_ name: StaticString) { field(name, json: Array("null".utf8)) }
 
     mutating func field(dynamic name: String, _ value: String) {
+        dynamicKey(name)
+        string(value)
+    }
+    /// Text, or null.
+    mutating func field(dynamic name: String, orNull value: String?) {
+        if let value { return field(dynamic: name, value) }
+        dynamicKey(name)
+        bytes += "null".utf8
+        needsComma = true
+    }
+
+    private mutating func dynamicKey(_ name: String) {
         comma()
         string(name)
         bytes.append(UInt8(ascii: ":"))
-        string(value)
     }
 
     private mutating func enclosed(_ open: Unicode.Scalar, _ close: Unicode.Scalar, _ body: (inout JSONText) -> Void) {

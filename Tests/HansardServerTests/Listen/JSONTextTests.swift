@@ -51,6 +51,28 @@ import Testing
     }
 
     /// Every scalar below U+0100 and some beyond, alone and between letters.
+    @Test(arguments: [
+        (0, "0.0"), (1, "0.000000278"), (2, "0.000000556"), (3_600_000, "1.0"), (1_800_000, "0.5"),
+        (1_200_000, "0.333333333"), (2_400_000, "0.666666667"), (3_599_999, "0.999999722"),
+        (3_600_000 * 9_000_000_000 + 1, "9000000000.000000278"),
+    ])
+    func hoursTellMillisecondsApart(_ milliseconds: Int64, _ expected: String) {
+        #expect(written { $0.field("a", hours: milliseconds) } == #"{"a":\#(expected)}"#)
+    }
+
+    @Test func nullsAndListsOfTexts() {
+        #expect(
+            written { text in
+                text.field(dynamic: "a", orNull: nil)
+                text.field(dynamic: "b", orNull: "c")
+                text.field("d", ["e", "\""])
+                text.field("f", [])
+            } == #"{"a":null,"b":"c","d":["e","\""],"f":[]}"#)
+        var alone = JSONText()
+        alone.texts(["a", "b"])
+        #expect(String(decoding: alone.bytes, as: UTF8.self) == #"["a","b"]"#)
+    }
+
     @Test func everyCharacterComesBack() throws {
         let others: [Unicode.Scalar] = [
             "\u{2028}", "\u{2029}", "\u{FEFF}", "\u{FFFD}", "\u{FFFF}", "é", "语", "😀", "\u{10FFFF}",
