@@ -230,11 +230,12 @@ struct Parts: Sendable {
             authenticator: services.authenticator, connections: services.connections, history: admin.services.history,
             transcripts: transcripts, auditLog: PostgresAuditLog(pool: admin.services.pool),
             secrets: admin.services.secrets)
+        let usage = TenantUsageRoutes(authenticator: services.authenticator, usage: admin.services.usage)
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
         return Router(
-            routes: (planes.contains(.tenant) ? tenant.routes + tenantSessions.routes : [])
+            routes: (planes.contains(.tenant) ? tenant.routes + tenantSessions.routes + usage.routes : [])
                 + (planes.contains(.admin) ? admin.routes : []) + node.routes, metrics: services.metrics,
             logger: services.logger,
             randomBytes: services.randomBytes, limits: requestLimits)

@@ -22,6 +22,7 @@ struct AdminServices: Sendable {
     let randomBytes: @Sendable (Int) -> [UInt8]
 
     var history: any SessionHistory { PostgresSessionHistory(pool: pool) }
+    var usage: UsageAnswers { UsageAnswers(reports: PostgresUsageReports(pool: pool), secrets: secrets) }
     var transactions: AdminTransactions { AdminTransactions(pool: pool, access: access) }
 
     /// Reads at one moment, whatever belongs to any tenant.
@@ -86,6 +87,7 @@ struct AdminPlane: Sendable {
             + SessionsResource(admin: services).routes + TranscriptsResource(admin: services).routes
             + PlansResource(admin: services).routes + PlanVersionsResource(admin: services).routes
             + PlanAssignmentsResource(admin: services).routes
+            + UsageResource(admin: services).routes
     }
 
     /// The same for the router.

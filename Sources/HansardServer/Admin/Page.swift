@@ -19,8 +19,13 @@ struct Cursor: Sendable, Equatable {
         return (payload + Self.code(payload, list, secret)).hexadecimal
     }
 
+    /// - Parameters:
+    ///   - parameter: the name under which the caller sent it.
+    ///   - answer: the name under which the caller got it.
     /// - Throws: `.invalid` if the text is not one that `text` wrote for this list.
-    init(_ text: String, of list: String, secrets: [[UInt8]]) throws(HansardError) {
+    init(
+        _ text: String, of list: String, secrets: [[UInt8]], parameter: String = "after", answer: String = "next_cursor"
+    ) throws(HansardError) {
         let bytes = Self.bytes(text) ?? []
         let payload = Array(bytes.dropLast(Self.codeBytes))
         let parts = String(decoding: payload, as: UTF8.self).split(separator: " ", maxSplits: 1)
@@ -31,7 +36,7 @@ struct Cursor: Sendable, Equatable {
             parts.count == 2, let microseconds = Int64(parts[0])
         else {
             throw HansardError(
-                .invalid, "after must be the next_cursor of an earlier answer of the same list", field: "after")
+                .invalid, "\(parameter) must be the \(answer) of an earlier answer of the same list", field: parameter)
         }
         time = Date(timeIntervalSince1970: Double(microseconds) / 1_000_000)
         id = String(parts[1])
@@ -90,25 +95,41 @@ struct PageRequest: Sendable {
         write: (Item, inout JSONText) -> Void
     ) -> HTTPResponse { response(found, call.match, secret: secret, cursor: cursor, write: write) }
 
+    /// The cursor of the next page; nil if there is none.
+    ///
+    /// - Parameter found: at most `rows` of them.
+    func next<Item>(after found: [Item], secret: [UInt8], cursor: (Item) -> Cursor) -> String? {
+        guard found.count > limit else { return nil }
+        return found.prefix(limit).last.map { cursor($0).text(of: list, secret: secret) }
+    }
+
     /// The same for whichever plane.
+    ///
+    /// - Parameter also: writes what else the answer says.
     func response<Item>(
         _ found: [Item], _ match: Route.Match, secret: [UInt8], cursor: (Item) -> Cursor,
-        write: (Item, inout JSONText) -> Void
+        also: (inout JSONText) -> Void = { _ in }, write: (Item, inout JSONText) -> Void
     ) -> HTTPResponse {
         let shown = found.prefix(limit)
-        let next = found.count > limit ? shown.last.map { cursor($0).text(of: list, secret: secret) } : nil
+        let next = next(after: found, secret: secret, cursor: cursor)
         var response = HTTPResponse.json { text in
             text.array("data") { text in
                 for item in shown { text.object { write(item, &$0) } }
             }
             text.field("has_more", next != nil)
             text.field("next_cursor", orNull: next)
+            also(&text)
         }
-        if let next {
-            let kept = match.request.query.split(separator: "&").filter { !$0.hasPrefix("after=") }
-            let query = (kept + ["after=\(next)"]).joined(separator: "&")
-            response.headers.add("Link", "<\(match.request.rawPath)?\(query)>; rel=\"next\"")
-        }
+        if let next { response.headers.add("Link", match.link(toNext: next, "after")) }
         return response
+    }
+}
+
+extension Route.Match {
+    /// The `Link` to the next page (RFC 8288): the same address with another cursor.
+    func link(toNext cursor: String, _ parameter: String) -> String {
+        let kept = request.query.split(separator: "&").filter { !$0.hasPrefix("\(parameter)=") }
+        let query = (kept + ["\(parameter)=\(cursor)"]).joined(separator: "&")
+        return "<\(request.rawPath)?\(query)>; rel=\"next\""
     }
 }

@@ -18,8 +18,8 @@ extension Route.Match {
     }
 
     /// One value of the query that is compared with what is stored.
-    func text(_ name: String) throws(HansardError) -> String? {
-        try field(name) { field throws(HansardError) in try field.text(Self.textLength) }
+    func text(_ name: String, _ length: ClosedRange<Int> = textLength) throws(HansardError) -> String? {
+        try field(name) { field throws(HansardError) in try field.text(length) }
     }
 
     /// A time in the query.

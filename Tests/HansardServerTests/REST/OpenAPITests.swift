@@ -45,6 +45,11 @@ import Yams
             auditLog: PostgresAuditLog(pool: admin.services.pool), secrets: [[1]])
     }
 
+    private func usage(_ admin: AdminPlane) -> [Route] {
+        let authenticator = Authenticator(directory: directory, secrets: [[1]])
+        return TenantUsageRoutes(authenticator: authenticator, usage: admin.services.usage).routes
+    }
+
     private var node: NodeRoutes { NodeRoutes(checks: [], metrics: Metrics(), gauges: { [] }, document: []) }
 
     /// Runs `body` with the admin plane over a pool that connects to nothing.
@@ -63,7 +68,7 @@ import Yams
     @Test func everyRouteIsInTheDocumentAndTheOtherWayRound() async throws {
         let documented = Set(try documented().keys)
         try await withAdmin { admin in
-            let served = (tenant.routes + sessions(admin).routes + admin.routes + node.routes)
+            let served = (tenant.routes + sessions(admin).routes + usage(admin) + admin.routes + node.routes)
                 .map { "\($0.method) \($0.path)" }
             #expect(Set(served).count == served.count, "a route is there twice")
             #expect(documented.subtracting(served) == [], "documented and not served")
