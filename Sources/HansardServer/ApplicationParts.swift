@@ -231,11 +231,15 @@ struct Parts: Sendable {
             transcripts: transcripts, auditLog: PostgresAuditLog(pool: admin.services.pool),
             secrets: admin.services.secrets)
         let usage = TenantUsageRoutes(authenticator: services.authenticator, usage: admin.services.usage)
+        let projects = ProjectRoutes(
+            authenticator: services.authenticator, reports: admin.services.usage.reports,
+            history: admin.services.history)
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
         return Router(
-            routes: (planes.contains(.tenant) ? tenant.routes + tenantSessions.routes + usage.routes : [])
+            routes: (planes.contains(.tenant)
+                ? tenant.routes + tenantSessions.routes + usage.routes + projects.routes : [])
                 + (planes.contains(.admin) ? admin.routes : []) + node.routes, metrics: services.metrics,
             logger: services.logger,
             randomBytes: services.randomBytes, limits: requestLimits)

@@ -47,7 +47,10 @@ import Yams
 
     private func usage(_ admin: AdminPlane) -> [Route] {
         let authenticator = Authenticator(directory: directory, secrets: [[1]])
-        return TenantUsageRoutes(authenticator: authenticator, usage: admin.services.usage).routes
+        let usage = admin.services.usage
+        return TenantUsageRoutes(authenticator: authenticator, usage: usage).routes
+            + ProjectRoutes(authenticator: authenticator, reports: usage.reports, history: admin.services.history)
+            .routes
     }
 
     private var node: NodeRoutes { NodeRoutes(checks: [], metrics: Metrics(), gauges: { [] }, document: []) }

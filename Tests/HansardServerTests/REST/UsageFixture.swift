@@ -34,12 +34,14 @@ struct UsageFixture {
             let reports = PostgresUsageReports(pool: stores.pool)
             let own = TenantUsageRoutes(
                 authenticator: authenticator, usage: UsageAnswers(reports: reports, secrets: [[1]]))
+            let projects = ProjectRoutes(
+                authenticator: authenticator, reports: reports, history: PostgresSessionHistory(pool: stores.pool))
             let admin = try await stores.adminRouter()
             let history = UsageHistory(seed: 11, sessions: 40)
             try await stores.pool.ingest(history.shuffled(seed: 12))
             _ = try await stores.pool.rollUsage(atMost: 30)
             let router = Router(
-                routes: own.routes + admin.routes, metrics: Metrics(), logger: LogRecorder().logger,
+                routes: own.routes + projects.routes + admin.routes, metrics: Metrics(), logger: LogRecorder().logger,
                 randomBytes: { [UInt8](repeating: 7, count: $0) })
             try await body(UsageFixture(stores: stores, history: history, router: router))
         }
