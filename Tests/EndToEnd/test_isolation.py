@@ -140,7 +140,10 @@ def test_the_same_calls_find_what_is_ones_own(mine_and_theirs):
     mine, _ = mine_and_theirs
     for one in TENANT:
         if one.method == "GET" and names_in(one.path):
-            answers = [mine.holder.perform(one, session_id=session) for session in mine.of["session_id"]]
+            answers = [
+                mine.holder.perform(one, session_id=session, request_id=session, project_id=mine.tenant)
+                for session in mine.of["session_id"]
+            ]
             assert any(answer.status_code != 404 for answer in answers), one.id
 
 

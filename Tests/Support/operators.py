@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import requests
 
@@ -12,10 +13,14 @@ UNKNOWN = {
     "key_id": "key_" + "0" * 22,
     "token_id": "adm_" + "0" * 22,
     "session_id": str(uuid.UUID(int=2)),
+    "project_id": str(uuid.UUID(int=1)),
+    "request_id": str(uuid.UUID(int=2)),
     "node": "nowhere",
     "plan_id": str(uuid.UUID(int=3)),
     "version": 1,
     "from_period": "1984-04",
+    # Where reports begin.
+    "start_time": (datetime.now(UTC) - timedelta(days=3)).strftime("%Y-%m-%dT00:00:00Z"),
 }
 
 PRICES = {"currency": "USD", "charges": [{"tiers": [{"up_to": 1000, "unit_price": "0.024"}, {"unit_price": "0.015"}]}]}
@@ -46,8 +51,8 @@ class Operator:
             return session.request(method, (self.url or self.server.url) + path, headers=sent, json=body, timeout=20)
 
     def perform(self, operation: Operation, body=None, **names: str) -> requests.Response:
-        """An operation of the document; parts of its address that are not given are of things that are not there, and fields
-        of the body that are given are of those that are."""
+        """An operation of the document; what its address needs and is not given is of things that are not there, and fields of
+        the body that are given are of those that are."""
         parts = {name: names.get(name, UNKNOWN[name]) for name in names_in(operation.path)}
         query = "&".join(f"{name}={names.get(name, UNKNOWN[name])}" for name in operation.required_query)
         return self.call(operation.method, operation.path.format(**parts) + (f"?{query}" if query else ""), about(body, names))

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import random
+import re
 import secrets
 import threading
 import time
@@ -15,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from contract import Operation, names_in, resolved
 from listen import ListenSession
-from operators import Operator
+from operators import UNKNOWN, Operator
 from processes import wait_until
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -71,6 +72,8 @@ def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
     things.of = {
         "from_period": [month],
         "tenant_id": [tenant], "key_id": [key["id"], revoked], "session_id": [over.request_id, things.live.request_id],
+        # The same as Deepgram's SDKs call it.
+        "project_id": [tenant], "request_id": [over.request_id], "accessor": [key["id"]],
         # In queries.
         "name": [name], "actor_id": [key["id"]], "target_id": [tenant, key["id"], over.request_id],
         "after": [over.request_id],
@@ -98,12 +101,13 @@ def nowhere(identifier: str) -> str:
 
 def told(answer: requests.Response) -> bytes:
     """All of an answer but for its date, how many calls the caller has left, and the call's own id, which problem details
-    have in the body as well."""
+    have in the body as well; and of reports as of when they are."""
     own = answer.headers["x-request-id"]
-    passed_over = ("date", "ratelimit", "x-request-id")
+    passed_over = ("date", "ratelimit", "x-request-id", "data-as-of")
     kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in passed_over}
     head = "".join(f"{name}: {value}\n" for name, value in sorted(kept.items()))
-    return f"{answer.status_code}\n{head}\n".encode() + answer.content.replace(own.encode(), b"<request id>")
+    body = re.sub(rb'"data_as_of":"[^"]*"', b"<time>", answer.content.replace(own.encode(), b"<request id>"))
+    return f"{answer.status_code}\n{head}\n".encode() + body
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,15 @@ class Request:
     path: str
     body: object = None
     query: tuple[str, str] | None = None
+    # What its address must say besides.
+    required: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
 
     def ask(self, caller: Operator, names: dict[str, str]) -> requests.Response:
         path = self.path.format(**names)
         if self.query:
-            path = requests.Request("GET", "http://x" + path, params=dict([self.query])).prepare().url[8:]
+            params = dict(self.required) | dict([self.query])
+            path = requests.Request("GET", "http://x" + path, params=params).prepare().url[8:]
         return caller.call(self.method, path, self.body, **dict(self.headers))
 
 
@@ -178,7 +185,11 @@ def check_queries(caller: Operator, one: Operation, theirs: Things) -> int:
         if parameter["in"] != "query":
             continue
         for value in theirs.of.get(parameter["name"], []):
-            ask = [Request(one.method, one.path, query=(parameter["name"], text)) for text in (value, nowhere(value))]
+            required = tuple((name, UNKNOWN[name]) for name in one.required_query)
+            ask = [
+                Request(one.method, one.path, query=(parameter["name"], text), required=required)
+                for text in (value, nowhere(value))
+            ]
             about_theirs, about_nothing = (told(one.ask(caller, {})) for one in ask)
             assert about_theirs == about_nothing, f"{one.id}: {parameter['name']}={value}"
             pairs += 1

@@ -22,7 +22,8 @@ def priced(owner: Operator, tenant: str) -> dict[str, str]:
 def subjects(owner: Operator, one: Operation, tenant: str) -> Iterator[dict[str, str]]:
     """Of this tenant: a session that lives, or one that is over where it is about what was said."""
     key = owner.key(tenant)
-    names = {"tenant_id": tenant, "key_id": key["id"]}
+    # A tenant is a project to Deepgram's SDKs, and a session a request.
+    names = {"tenant_id": tenant, "project_id": tenant, "key_id": key["id"]}
     if "{token_id}" in one.path:
         names["token_id"] = owner.made("/v1/admin/tokens", {"name": "to revoke", "role": "viewer"})["id"]
     if "{node}" in one.path:
@@ -41,6 +42,13 @@ def subjects(owner: Operator, one: Operation, tenant: str) -> Iterator[dict[str,
             else:
                 path = f"/v1/admin/tenants/{tenant}/sessions?status=live"
                 wait_until(lambda: owner.call("GET", path).json()["data"], 20, "it has its slot")
+        if "{request_id}" in one.path:
+            with ListenSession(owner.server, key=key["key"]) as session:
+                session.send(bytes(32_000))
+                session.finish()
+            names["request_id"] = session.request_id
+            path = f"/v1/admin/tenants/{tenant}/sessions?status=past"
+            wait_until(lambda: owner.call("GET", path).json()["data"], 20, "it is among the past ones")
         yield names
         if one.id == "drainNode":
             owner.perform(operation("undrainNode"), **names)
