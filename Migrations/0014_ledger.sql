@@ -209,19 +209,23 @@ CREATE FUNCTION ingest_usage(
     session_starts timestamptz[], starts timestamptz[], audio_before bigint[], connected_before bigint[]
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    added bigint;
+    fresh_numbers bigint[];
 BEGIN
     PERFORM ensure_usage_partitions((p || '-01')::date) FROM (SELECT DISTINCT unnest(periods)) AS t (p);
+
+    -- Whoever brings records of the same segments waits here, at the rows of their totals: the second statement then sees what
+    -- the other one has left.
     WITH given AS MATERIALIZED (
         SELECT g.tenant_id, g.session_id, g.segment::integer, g.source, g.seq::integer, (g.period || '-01')::date AS period,
             g.made_at, g.audio_ms, g.connected_ms, g.engine_ms, g.is_final, g.key_id, g.engine, g.model, g.language, g.tags,
-            g.region, g.channels::integer, g.session_started_at, g.started_at, g.audio_before_ms, g.connected_before_ms
+            g.region, g.channels::integer, g.session_started_at, g.started_at, g.audio_before_ms, g.connected_before_ms,
+            g.number
         FROM unnest(tenants, sessions, segments, sources, seqs, periods, moments, audio, connected, engine, finals, keys,
             engines, models, languages, tag_lists, regions, channel_counts, session_starts, starts, audio_before,
-            connected_before)
+            connected_before) WITH ORDINALITY
             AS g (tenant_id, session_id, segment, source, seq, period, made_at, audio_ms, connected_ms, engine_ms, is_final,
                 key_id, engine, model, language, tags, region, channels, session_started_at, started_at,
-                audio_before_ms, connected_before_ms)
+                audio_before_ms, connected_before_ms, number)
     ), fresh AS (
         INSERT INTO usage_records (tenant_id, session_id, segment, source, seq, period, made_at, audio_ms, connected_ms,
             engine_ms, is_final)
@@ -229,11 +233,10 @@ BEGIN
             g.engine_ms, g.is_final
         FROM given AS g
         ON CONFLICT (tenant_id, session_id, segment, source, seq, period) DO NOTHING
-        RETURNING tenant_id, session_id, segment, source, seq
+        RETURNING tenant_id, session_id, segment, source, seq, period
     ), news AS MATERIALIZED (
-        SELECT g.*, date_trunc('hour', g.made_at, 'UTC') AS hour,
-            date_trunc('hour', g.session_started_at, 'UTC') AS began_in
-        FROM given AS g JOIN fresh AS f USING (tenant_id, session_id, segment, source, seq)
+        SELECT DISTINCT ON (tenant_id, session_id, segment, source, seq, period) g.*
+        FROM given AS g JOIN fresh AS f USING (tenant_id, session_id, segment, source, seq, period)
     ), totals AS (
         INSERT INTO usage_segments AS known (tenant_id, session_id, segment, period, key_id, engine, model, language, tags,
             region, channels, session_started_at, started_at, last_at, audio_before_ms, connected_before_ms, audio_ms,
@@ -252,6 +255,20 @@ BEGIN
             audio_ms = greatest(known.audio_ms, excluded.audio_ms),
             connected_ms = greatest(known.connected_ms, excluded.connected_ms),
             engine_ms = greatest(known.engine_ms, excluded.engine_ms), is_final = known.is_final OR excluded.is_final
+    )
+    SELECT array_agg(n.number) INTO fresh_numbers FROM news AS n;
+    IF fresh_numbers IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    WITH news AS MATERIALIZED (
+        SELECT g.tenant_id, g.session_id, g.segment::integer, (g.period || '-01')::date AS period, g.audio_ms, g.connected_ms,
+            g.engine_ms, date_trunc('hour', g.made_at, 'UTC') AS hour,
+            date_trunc('hour', g.session_started_at, 'UTC') AS began_in
+        FROM unnest(tenants, sessions, segments, periods, moments, audio, connected, engine, session_starts) WITH ORDINALITY
+            AS g (tenant_id, session_id, segment, period, made_at, audio_ms, connected_ms, engine_ms, session_started_at,
+                number)
+        WHERE g.number = ANY (fresh_numbers)
     ), hours AS (
         SELECT n.tenant_id, n.session_id, n.segment, n.period, n.hour, n.audio_ms, n.connected_ms, n.engine_ms,
             n.segment = 0 AND n.hour = n.began_in AS begins
@@ -279,19 +296,17 @@ BEGIN
                 greatest(known.engine_ms, excluded.engine_ms), known.begins OR excluded.begins)
             IS DISTINCT FROM (known.audio_ms, known.connected_ms, known.engine_ms, known.begins)
         RETURNING tenant_id, session_id, segment, period, hour
-    ), dirty AS (
-        INSERT INTO usage_dirty_hours (tenant_id, hour)
-        SELECT m.tenant_id, m.hour FROM marks AS m
-        UNION
-        -- What a later hour has is counted from here.
-        SELECT m.tenant_id, later.hour FROM marks AS m CROSS JOIN LATERAL (
-            SELECT k.hour FROM usage_marks AS k
-            WHERE k.tenant_id = m.tenant_id AND k.session_id = m.session_id AND k.segment = m.segment
-                AND k.period = m.period AND k.hour > m.hour
-        ) AS later
     )
-    SELECT count(*) INTO added FROM fresh;
-    RETURN added;
+    INSERT INTO usage_dirty_hours (tenant_id, hour)
+    SELECT m.tenant_id, m.hour FROM marks AS m
+    UNION
+    -- What a later hour has is counted from here.
+    SELECT m.tenant_id, later.hour FROM marks AS m CROSS JOIN LATERAL (
+        SELECT k.hour FROM usage_marks AS k
+        WHERE k.tenant_id = m.tenant_id AND k.session_id = m.session_id AND k.segment = m.segment
+            AND k.period = m.period AND k.hour > m.hour
+    ) AS later;
+    RETURN cardinality(fresh_numbers);
 END
 $$;
 
@@ -342,7 +357,8 @@ $$;
 -- known of each. Says of how many sessions.
 CREATE FUNCTION count_reaped_usage(of_node text, of_epoch uuid) RETURNS bigint LANGUAGE sql AS $$
     WITH lost AS (
-        SELECT r.tenant_id, r.session_id, r.key_id, r.region, r.started_at AS session_started_at, s.engine, s.model, s.language,
+        SELECT r.tenant_id, r.session_id, r.key_id, r.region, coalesce(s.session_started_at, r.started_at) AS session_started_at,
+            s.engine, s.model, s.language,
             s.tags, s.audio_ms, s.connected_ms, s.engine_ms, coalesce(s.segment, 0) AS segment,
             coalesce(s.channels, 1) AS channels, coalesce(s.started_at, r.started_at) AS started_at,
             coalesce(s.audio_before_ms, 0) AS audio_before_ms, coalesce(s.connected_before_ms, 0) AS connected_before_ms,
@@ -408,6 +424,8 @@ DECLARE
     stale record;
     rolled bigint := 0;
 BEGIN
+    -- Compiling would take longer than anything here.
+    PERFORM set_config('jit', 'off', true);
     IF NOT pg_try_advisory_xact_lock(hashtextextended('hansard.usage_rollup', 0)) THEN
         RETURN 0;
     END IF;

@@ -71,7 +71,8 @@ struct PostgresUsageLedger: UsageLedger {
         }
     }
 
-    private static func statement(_ records: ArraySlice<UsageRecord>) throws -> Query {
+    /// The statement of one batch; its records are in the order of their sessions.
+    static func statement(_ records: ArraySlice<UsageRecord>) throws -> Query {
         """
         SELECT ingest_usage(\(records.map(\.tenant.rawValue)), \(records.map(\.session.rawValue)),
             \(records.map(\.segment)), \(records.map(\.source.rawValue)), \(records.map(\.sequence)),

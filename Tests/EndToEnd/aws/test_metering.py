@@ -1,10 +1,13 @@
 """Usage is counted exactly once, whatever crashes and is away meanwhile, and in the month in which it was spent."""
 
 import contextlib
+import json
 import random
+import re
 import shutil
 import threading
 import time
+import urllib.parse
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +29,7 @@ CLIENTS = 12
 PACE = 20
 # Postgres is away for as long as it is there.
 TURN_SECONDS = 6
+QUERIES = ["bucket_width=1d", "bucket_width=1h&limit=48&group_by=engine", "bucket_width=1mo&group_by=key_id"]
 # How long the crowd goes on in the new month.
 REST_SECONDS = 4
 
@@ -90,7 +94,7 @@ class Crowd:
             session.send(bytes(SAMPLE_BYTES_PER_SECOND * milliseconds // 1000 // 2 * 2), pace=PACE)
             session.close_stream()
         session.wait_closed(60)
-        sent = int(session.audio_sent * 1000)
+        sent = round(session.audio_sent * 1000)
         ends = [one.message for one in session.received if one.message["type"] == "Results"]
         heard = max([int((end["start"] + end["duration"]) * 1000) for end in ends if end["is_final"]], default=0)
         durations = [one.message["duration"] for one in session.received if one.message["type"] == "Metadata"]
@@ -160,13 +164,22 @@ def ledger(fleet: Fleet) -> dict[str, tuple[int, bool, int]]:
     return {str(session): (int(audio), is_final == "t", int(months)) for session, audio, is_final, months in rows}
 
 
+def report(node, query: str) -> str:
+    """What a customer is told, but for how fresh that is."""
+    days = {"start_time": "2026-12-31T00:00:00Z", "end_time": "2027-01-02T00:00:00Z"}
+    answer = node.get(f"/v1/usage?{urllib.parse.urlencode(days)}&{query}", node.key)
+    assert answer.status_code == 200, answer.text
+    return re.sub(r'"data_as_of":"[^"]*"', "", answer.text)
+
+
 def reports(fleet: Fleet) -> list:
     """What is made from the ledger, once all of it is summed up."""
     fleet.database.query("SELECT roll_usage(100000)")
-    return [
+    tables = [
         fleet.database.query(f"SELECT * FROM {table} ORDER BY {table}::text")
         for table in ("usage_segments", "usage_marks", "usage_hourly", "usage_daily")
     ]
+    return tables + [report(fleet.nodes[0], query) for query in QUERIES]
 
 
 def replay(node, copies: list[Path]) -> None:
@@ -218,6 +231,9 @@ def test_every_millisecond_is_counted_once(stores, aws, table, bucket, node_key,
         assert differing == [], "what sessions say of themselves and what the ledger says"
 
         before = reports(fleet)
+        days = json.loads(report(nodes[1], "bucket_width=1d").replace(",}", "}"))["data"]
+        told = [sum(result["audio_ms"] for result in day["results"]) for day in days]
+        assert len(told) == 2 and min(told) > 0 and sum(told) == sum(audio for audio, _, _ in known.values())
         assert sum(map(len, storm.spools.values())) == kills
         for _ in range(3):
             for node in nodes:

@@ -143,6 +143,37 @@ import Testing
         }
     }
 
+    /// One batch has an hour of a segment, and another, at the same time, the hour before it: what the later hour has is counted
+    /// from the earlier one, so that it must be summed up again, although it was not to be seen when the other batch came.
+    @Test func twoThatBringHoursOfOneSegmentWaitForEachOther() async throws {
+        try await StoreFixture.with { fixture in
+            let (ledger, peer) = (PostgresUsageLedger(pool: fixture.pool), PostgresUsageLedger(pool: fixture.peerPool))
+            let earlier = UsageRecord.sample(0, sequence: 1, at: 10, audio: 10_000)
+            let later = UsageRecord.sample(0, sequence: 2, at: 3_610, audio: 30_000, isFinal: true)
+            let statement = try PostgresUsageLedger.statement([later])
+            let other = try await fixture.pool.transaction { connection in
+                try await connection.query(statement)
+                let other = Task { try await peer.ingest([earlier]) }
+                try await eventually("the other one waits") {
+                    try await !fixture.ownerPool.query(
+                        """
+                        SELECT FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%ingest_usage%'
+                        """
+                    ).isEmpty
+                }
+                return other
+            }
+            #expect(try await other.value == 1)
+            let dirty = try await fixture.ownerPool.query(
+                "SELECT FROM usage_dirty_hours WHERE hour = date_trunc('hour', \(later.madeAt), 'UTC')")
+            #expect(dirty.count == 2, "the second saw what the first had left")
+            #expect(try await ledger.rollUp(atMost: 9) == 2)
+            let hours = try await sums("usage_hourly", "hour", fixture)
+            #expect(hours.values.map(\.audio).sorted() == [10_000, 20_000])
+        }
+    }
+
     @Test func aBatchIsThereAsAWholeOrNotAtAll() async throws {
         let many = (0..<700).map { UsageRecord.sample($0, sequence: 0, at: $0) }
         let wrong = UsageRecord.sample(1, sequence: 0, at: 1, audio: -1)
