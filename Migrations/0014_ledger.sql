@@ -321,22 +321,30 @@ BEGIN
 END
 $$;
 
--- All records that the life has made up to a moment are here. Returns the server's time.
+-- All records that the life has made up to a moment are here: the future is not, whatever its clock says. Returns the server's
+-- time; null if the life is not known.
 CREATE FUNCTION usage_is_complete(of_node text, of_epoch uuid, through timestamptz, is_over boolean)
 RETURNS timestamptz LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE usage_sources
-    SET complete_through = greatest(complete_through, through),
+    SET complete_through = greatest(complete_through, least(through, clock_timestamp())),
         finished_at = CASE WHEN is_over THEN coalesce(finished_at, now()) ELSE finished_at END
     WHERE node = of_node AND epoch = of_epoch;
-    RETURN clock_timestamp();
+    RETURN CASE WHEN FOUND THEN clock_timestamp() END;
 END
 $$;
 
--- What the spool's earlier lives left in it is all here.
-CREATE FUNCTION finish_usage_sources(of_spool uuid, but_epoch uuid) RETURNS void LANGUAGE sql AS $$
-    UPDATE usage_sources SET finished_at = now()
-    WHERE spool = of_spool AND epoch <> but_epoch AND finished_at IS NULL
+-- What the spool's earlier lives left in it is all here. Says how many may not be over: a life tells of itself twice a second,
+-- and two may have copies of one spool.
+CREATE FUNCTION finish_usage_sources(of_spool uuid, but_epoch uuid) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE usage_sources AS s SET finished_at = now()
+    WHERE s.spool = of_spool AND s.epoch <> but_epoch AND s.finished_at IS NULL
+        AND greatest(s.complete_through, s.registered_at) < now() - interval '10 seconds';
+    RETURN (
+        SELECT count(*) FROM usage_sources AS s
+        WHERE s.spool = of_spool AND s.epoch <> but_epoch AND s.finished_at IS NULL AND s.retired_at IS NULL);
+END
 $$;
 
 -- Sessions of dead nodes, and their audio as far as it is known.

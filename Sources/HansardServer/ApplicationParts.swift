@@ -113,7 +113,7 @@ struct Parts: Sendable {
         reaper.noteUsage = usage.reaped
         let last = epochFile.last
         let life = makeLife(services, after: last, reaper)
-        try await usage.begin(recovery.usage, spool: spool.identity)
+        try await usage.begin(recovery.usage)
         if !recovery.sessions.isEmpty {
             logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
             await settlement.recover(recovery.sessions)

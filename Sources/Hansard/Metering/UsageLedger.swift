@@ -49,10 +49,13 @@ public protocol UsageLedger: Sendable {
     /// The ledger has all records that a life of a node has made up to a moment, by the node's clock.
     ///
     /// - Parameter isOver: whether it will make no more.
-    /// - Returns: the ledger's own time.
-    func isComplete(_ epoch: NodeEpoch, through: Date, isOver: Bool) async throws -> Date
-    /// The ledger has all that the spool's lives before `epoch` left in it.
-    func finish(spool: UUID, before epoch: NodeEpoch) async throws
+    /// - Returns: the ledger's own time; nil if it does not know that life.
+    func isComplete(_ epoch: NodeEpoch, through: Date, isOver: Bool) async throws -> Date?
+    /// The ledger has all that the spool's lives before `epoch` left in it. Those that have told of themselves a moment ago are
+    /// left out: they may live, with a copy of the spool.
+    ///
+    /// - Returns: how many were left out.
+    func finish(spool: UUID, before epoch: NodeEpoch) async throws -> Int
     /// Keeps what is known of sessions of dead nodes. It counts if such a node is given up, whose own records never come.
     func note(_ reaped: [ReapedUsage]) async throws
     /// Brings sums by hour and day up to date.

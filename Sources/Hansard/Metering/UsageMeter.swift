@@ -58,7 +58,8 @@ public struct UsageMeter: Sendable {
     /// - Parameters:
     ///   - engine: the one that listens now.
     ///   - now: a time before an earlier one counts as that.
-    /// - Returns: the records to write, in order; usually none.
+    /// - Returns: the records to write, in order; usually none. Each segment begins with one that has used nothing, so that the one
+    ///   before is never taken for the last.
     public mutating func advance(
         to total: UsageCounters, engine: String, channels: Int, at now: Date
     ) -> [UsageRecord] {
@@ -69,6 +70,7 @@ public struct UsageMeter: Sendable {
         if engine != last.engine {
             records.append(record(total, at: now, isFinal: true))
             open(at: now, engine: engine, period: last.period)
+            records.append(last)
         }
         let news = total.since(last.total)
         if news.audio >= Self.audioInterval || news.connected >= Self.timeInterval {
@@ -96,6 +98,7 @@ public struct UsageMeter: Sendable {
             let boundary = periodEnd
             records.append(record(atBoundary, at: boundary, isFinal: true))
             open(at: boundary, engine: last.engine, period: last.period.next)
+            records.append(last)
         }
         return records
     }

@@ -116,6 +116,9 @@ public struct UsageRecord: Sendable, Hashable, Codable {
         isFinal = false
     }
 
+    /// Whether it is a session's first.
+    public var isFirst: Bool { segment == 0 && sequence == 0 && source == .node }
+
     /// What the whole session has used by then.
     public var total: UsageCounters { before + counters }
 }

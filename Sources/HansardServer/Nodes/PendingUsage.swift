@@ -32,8 +32,8 @@ struct PendingUsage {
 
     /// Records that wait, the refused ones included.
     var count: Int { records.count + refused.count }
-    /// When the one was made that waits longest.
-    var oldest: Date? { records.first?.madeAt }
+    /// When the one was made that waits longest, as far as they came in their order.
+    var oldest: Date? { [records.first?.madeAt, refused.map(\.madeAt).min()].compactMap { $0 }.min() }
 
     /// Whether the ledger has all that was written down of the session.
     func isDelivered(_ session: SessionID) -> Bool { outstanding[session] == nil }
@@ -87,6 +87,12 @@ struct PendingUsage {
 
     /// The ledger will not take it, however often it is asked: it stays in the spool, for people to look at.
     mutating func wasRefused(_ record: UsageRecord) { refused.append(record) }
+
+    /// What was refused is tried again.
+    mutating func retryRefused() {
+        putBack(refused)
+        refused = []
+    }
 
     /// Up to when the ledger has everything if all that is not here has been delivered.
     func completeThrough(at now: Date) -> Date {

@@ -15,6 +15,8 @@ final class UsageDelivery: Sendable {
         var callWait = Duration.seconds(10)
         /// The same while the node starts or stops.
         var patience = Duration.seconds(5)
+        /// Between two attempts at records that were refused: what refuses them may be put right.
+        var refusalInterval = Duration.seconds(60)
         /// Records of one call.
         var batch = PostgresUsageLedger.recordsPerStatement
         /// Between two looks for sums that are out of date.
@@ -32,11 +34,12 @@ final class UsageDelivery: Sendable {
         var pending = PendingUsage()
         var reaped: [ReapedUsage] = []
         var isAway = false
-        /// The spool whose earlier lives are not known to be over yet.
-        var inherited: UUID?
+        /// Whether the spool has earlier lives that are not known to be over.
+        var hasInherited = true
         var clockDifference: TimeInterval = 0
         var delivered = 0
         var refused = 0
+        var refusedAgainAt = ContinuousClock.now
     }
 
     private let ledger: any UsageLedger
@@ -93,7 +96,7 @@ final class UsageDelivery: Sendable {
     /// Records that the ledger has got from this node, those included that it had.
     var delivered: Int { state.withLock(\.delivered) }
 
-    /// Records that the ledger will not take.
+    /// How often the ledger would not take a record.
     var refused: Int { state.withLock(\.refused) }
 
     /// For how long the oldest of them has waited.
@@ -118,11 +121,10 @@ final class UsageDelivery: Sendable {
     /// Makes the node known to the ledger; comes before its first session.
     ///
     /// - Parameter recovered: what earlier lives left in the spool.
-    func begin(_ recovered: [UsageRecord], spool: UUID) async throws {
-        try await ledger.register(epoch, spool: spool)
+    func begin(_ recovered: [UsageRecord]) async throws {
+        try await ledger.register(epoch, spool: spool.identity)
         state.withLock { state in
             for record in recovered { state.pending.add(record, isLive: false) }
-            state.inherited = spool
         }
         // What is not delivered now is later, and until then those lives count as behind.
         await deliver(within: limits.patience)
@@ -146,6 +148,11 @@ final class UsageDelivery: Sendable {
     /// - Returns: false if the ledger is away.
     @discardableResult
     private func deliver(within wait: Duration, isOver: Bool = false) async -> Bool {
+        state.withLock { state in
+            guard state.refusedAgainAt <= .now else { return }
+            state.refusedAgainAt = .now + limits.refusalInterval
+            state.pending.retryRefused()
+        }
         while true {
             let batch = state.withLock { $0.pending.takeBatch(atMost: limits.batch) }
             if batch.isEmpty { break }
@@ -157,19 +164,30 @@ final class UsageDelivery: Sendable {
         let answer = await attempt(within: wait) { [ledger, epoch] in
             try await ledger.isComplete(epoch, through: through, isOver: isOver && isWhole)
         }
-        guard case .done(let time) = answer else { return false }
+        guard case .done(let known) = answer else { return false }
+        guard let time = known else { return await registerAgain(within: wait) }
         compare(time, asked: asked, answered: .now)
-        return await finishInherited(within: wait)
+        return isWhole ? await finishInherited(within: wait) : true
     }
 
-    /// Earlier lives are over once all that they left is delivered.
-    private func finishInherited(within wait: Duration) async -> Bool {
-        guard let spool = state.withLock({ $0.refused == 0 ? $0.inherited : nil }) else { return true }
-        let answer = await attempt(within: wait) { [ledger, epoch] in
-            try await ledger.finish(spool: spool, before: epoch)
+    /// The ledger does not know this life: its database went back to before it.
+    private func registerAgain(within wait: Duration) async -> Bool {
+        logger.warning("the usage ledger does not know this node; it is registered again")
+        let answer = await attempt(within: wait) { [ledger, spool, epoch] in
+            try await ledger.register(epoch, spool: spool.identity)
         }
-        guard case .done = answer else { return false }
-        state.withLock { $0.inherited = nil }
+        if case .done = answer { return true }
+        return false
+    }
+
+    /// Earlier lives are over once all that they left is delivered, and it is certain that they make no more.
+    private func finishInherited(within wait: Duration) async -> Bool {
+        guard state.withLock(\.hasInherited) else { return true }
+        let answer = await attempt(within: wait) { [ledger, spool, epoch] in
+            try await ledger.finish(spool: spool.identity, before: epoch)
+        }
+        guard case .done(let left) = answer else { return false }
+        state.withLock { $0.hasInherited = left > 0 }
         return true
     }
 
@@ -245,8 +263,8 @@ final class UsageDelivery: Sendable {
         case .success(let value)?:
             report(isAway: false, nil)
             return .done(value)
-        case .failure(let error)? where (error as? HansardError).map({ $0.code != .unavailable }) ?? false:
-            return .refused(error)
+        // What is wrong with the record itself; whatever else it is may be put right.
+        case .failure(let error)? where (error as? HansardError)?.code == .invalid: return .refused(error)
         case .failure(let error)?: report(isAway: true, error)
         case nil: report(isAway: true, HansardError(.unavailable, "it does not answer within \(wait)"))
         }
@@ -282,14 +300,18 @@ final class UsageDelivery: Sendable {
         }
     }
 
+    /// Sums up as much at once as the ledger manages in the time that it has for a call.
     private func keepSums() async {
+        var hours = limits.rollupHours
         while !Task.isCancelled {
             try? await Task.sleep(for: limits.rollupInterval)
             guard !Task.isCancelled else { return }
             do {
-                while try await ledger.rollUp(atMost: limits.rollupHours) == limits.rollupHours {}
+                while try await ledger.rollUp(atMost: hours) == hours { hours = min(hours * 2, limits.rollupHours) }
             } catch {
-                logger.debug("usage is not summed up yet", metadata: ["error": "\(describe(error))"])
+                guard !Task.isCancelled else { return }
+                hours = max(1, hours / 2)
+                logger.warning("usage is not summed up; reports are made without, and take longer", error)
             }
         }
     }

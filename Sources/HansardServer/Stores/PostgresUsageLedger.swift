@@ -39,7 +39,7 @@ struct PostgresUsageLedger: UsageLedger {
         }
     }
 
-    func isComplete(_ epoch: NodeEpoch, through: Date, isOver: Bool) async throws -> Date {
+    func isComplete(_ epoch: NodeEpoch, through: Date, isOver: Bool) async throws -> Date? {
         try await HansardError.mapping {
             try await pool.query(
                 "SELECT usage_is_complete(\(epoch.node), \(epoch.epoch), \(through), \(isOver)) AS server_time"
@@ -47,9 +47,9 @@ struct PostgresUsageLedger: UsageLedger {
         }
     }
 
-    func finish(spool: UUID, before epoch: NodeEpoch) async throws {
+    func finish(spool: UUID, before epoch: NodeEpoch) async throws -> Int {
         try await HansardError.mapping {
-            try await pool.query("SELECT finish_usage_sources(\(spool), \(epoch.epoch))::text")
+            try await pool.query("SELECT finish_usage_sources(\(spool), \(epoch.epoch)) AS left").only().value("left")
         }
     }
 

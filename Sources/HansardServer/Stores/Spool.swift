@@ -203,7 +203,9 @@ final class Spool: Sendable {
             defer { state.isFailing = false }
             state.files[state.index, default: 0] += bytes
             switch record {
-            case .began(let session): state.unsettled[session.session] = state.index
+            case .began(let session): state.unsettled[session.session] = state.unsettled[session.session] ?? state.index
+            // A session that hears nothing begins with this.
+            case .metered(let record) where record.isFirst: state.unsettled[record.session] = state.index
             case .settled(let session): state.unsettled[session] = nil
             default: break
             }

@@ -30,6 +30,8 @@ final class MemoryUsageLedger: UsageLedger {
     private let state = Locked(State())
     /// By how much its clock is ahead of this machine's.
     let ahead = Locked<TimeInterval>(0)
+    /// Records of sessions that asked for this model are refused.
+    let refusedModel = Locked("refused")
 
     var stored: [UsageRecord] { state.withLock { Array($0.records.values) } }
     var reaped: [ReapedUsage] { state.withLock(\.reaped) }
@@ -37,7 +39,8 @@ final class MemoryUsageLedger: UsageLedger {
 
     func ingest(_ records: [UsageRecord]) async throws -> Int {
         try await faults.call("ingest") {
-            guard !records.contains(where: { $0.model == "refused" }) else {
+            if broken.withLock({ $0 })() { throw HansardError(.internal, "there is no such table") }
+            guard !records.contains(where: { $0.model == refusedModel.withLock { $0 } }) else {
                 throw HansardError(.invalid, "it is refused")
             }
             return state.withLock { state in
@@ -57,8 +60,9 @@ final class MemoryUsageLedger: UsageLedger {
         try await faults.call("register") { state.withLock { $0.sources[epoch] = Source(spool: spool) } }
     }
 
-    func isComplete(_ epoch: NodeEpoch, through: Date, isOver: Bool) async throws -> Date {
+    func isComplete(_ epoch: NodeEpoch, through: Date, isOver: Bool) async throws -> Date? {
         try await faults.call("isComplete") {
+            guard sources[epoch] != nil else { return nil }
             state.withLock { state in
                 let known = state.sources[epoch]?.through ?? through
                 state.sources[epoch]?.through = max(known, through)
@@ -68,21 +72,40 @@ final class MemoryUsageLedger: UsageLedger {
         }
     }
 
-    func finish(spool: UUID, before epoch: NodeEpoch) async throws {
+    func finish(spool: UUID, before epoch: NodeEpoch) async throws -> Int {
         try await faults.call("finish") {
             state.withLock { state in
                 for (other, source) in state.sources where source.spool == spool && other != epoch {
                     state.sources[other]?.isOver = true
                 }
+                return 0
             }
         }
     }
+
+    /// The database went back to before any node was there.
+    func forgetSources() { state.withLock { $0.sources = [:] } }
 
     func note(_ reaped: [ReapedUsage]) async throws {
         try await faults.call("note") { state.withLock { $0.reaped += reaped } }
     }
 
-    func rollUp(atMost limit: Int) async throws -> Int { try await faults.call("rollUp") { 0 } }
+    /// Whether its database is not what it should be.
+    let broken = Locked<@Sendable () -> Bool>({ false })
+    /// Hours that are to be summed up, and how many it manages in one call.
+    let dirtyHours = Locked(0)
+    let mostHours = Locked(Int.max)
+
+    func rollUp(atMost limit: Int) async throws -> Int {
+        try await faults.call("rollUp") {
+            guard limit <= mostHours.withLock({ $0 }) else { throw HansardError(.unavailable, "it takes too long") }
+            return dirtyHours.withLock { hours in
+                let rolled = min(limit, hours)
+                hours -= rolled
+                return rolled
+            }
+        }
+    }
 }
 
 @Suite struct UsageDeliveryTests {
@@ -100,6 +123,9 @@ final class MemoryUsageLedger: UsageLedger {
         limits.callWait = .milliseconds(200)
         limits.patience = .milliseconds(200)
         limits.batch = 10
+        limits.refusalInterval = .milliseconds(20)
+        limits.rollupInterval = .milliseconds(5)
+        limits.rollupHours = 16
         return UsageDelivery(
             ledger: ledger, spool: spool, epoch: epoch ?? self.epoch, maximumAge: .seconds(3_600), logger: log.logger,
             limits: limits)
@@ -121,7 +147,7 @@ final class MemoryUsageLedger: UsageLedger {
     @Test func recordsReachTheSpoolAndTheLedger() async throws {
         let (spool, _) = try disk.open()
         let delivery = delivery(spool)
-        try await delivery.begin([], spool: spool.identity)
+        try await delivery.begin([])
         try await working(delivery) {
             for number in 0..<25 { delivery.add(.sample(number, sequence: 0, at: number), isLast: true) }
             try await eventually("all are there") { delivery.delivered == 25 && ledger.stored.count == 25 }
@@ -137,7 +163,7 @@ final class MemoryUsageLedger: UsageLedger {
     @Test func whileTheLedgerIsAwayRecordsWait() async throws {
         let (spool, _) = try disk.open()
         let delivery = delivery(spool)
-        try await delivery.begin([], spool: spool.identity)
+        try await delivery.begin([])
         ledger.faults.set { _, _ in .away }
         try await working(delivery) {
             for number in 0..<25 { delivery.add(.sample(number, sequence: 0, at: number), isLast: true) }
@@ -156,7 +182,7 @@ final class MemoryUsageLedger: UsageLedger {
     ) async throws {
         let (spool, _) = try disk.open()
         let delivery = delivery(spool)
-        try await delivery.begin([], spool: spool.identity)
+        try await delivery.begin([])
         ledger.faults.set { name, number in name == "ingest" && number < 12 ? fate : .works }
         try await working(delivery) {
             for number in 0..<25 { delivery.add(.sample(number, sequence: 0, at: number), isLast: true) }
@@ -168,7 +194,7 @@ final class MemoryUsageLedger: UsageLedger {
     @Test func oneThatIsRefusedHoldsUpNobody() async throws {
         let (spool, _) = try disk.open()
         let delivery = delivery(spool)
-        try await delivery.begin([], spool: spool.identity)
+        try await delivery.begin([])
         try await working(delivery) {
             for number in 0..<25 {
                 var record = UsageRecord.sample(number, sequence: 0, at: number)
@@ -185,10 +211,68 @@ final class MemoryUsageLedger: UsageLedger {
         spool.close()
     }
 
+    @Test func whatIsRefusedIsTriedAgain() async throws {
+        let (spool, _) = try disk.open()
+        let delivery = delivery(spool)
+        try await delivery.begin([])
+        try await working(delivery) {
+            var record = UsageRecord.sample(0, sequence: 0, at: 0)
+            record.model = "refused"
+            delivery.add(record, isLast: true)
+            try await eventually("it was refused twice") { delivery.refused >= 2 }
+            #expect(delivery.obstacle(at: moment(3_601)) != nil, "what is refused counts as waiting")
+            ledger.refusedModel.withLock { $0 = "" }
+            try await eventually("it is there") { delivery.isDelivered(record.session) && delivery.backlog == 0 }
+        }
+        spool.close()
+    }
+
+    /// A table that is missing, a right that was taken away: nothing of that is the record's fault.
+    @Test func whatIsNotTheRecordsFaultIsAnOutage() async throws {
+        let (spool, _) = try disk.open()
+        let delivery = delivery(spool)
+        try await delivery.begin([])
+        let isBroken = Locked(true)
+        ledger.broken.withLock { $0 = { isBroken.withLock { $0 } } }
+        try await working(delivery) {
+            delivery.add(.sample(0, sequence: 0, at: 0), isLast: true)
+            try await eventually("it was asked") { ledger.faults.calls.count { $0 == "ingest" } > 2 }
+            #expect(delivery.refused == 0 && delivery.backlog <= 1)
+            isBroken.withLock { $0 = false }
+            try await eventually("it is there") { ledger.stored.count == 1 }
+        }
+        spool.close()
+    }
+
+    @Test func aLedgerThatWentBackLearnsOfTheNodeAgain() async throws {
+        let (spool, _) = try disk.open()
+        let delivery = delivery(spool)
+        try await delivery.begin([])
+        try await working(delivery) {
+            ledger.forgetSources()
+            try await eventually("it is known again") { ledger.sources[epoch]?.spool == spool.identity }
+        }
+        spool.close()
+    }
+
+    /// As much is summed up at once as can be in the time that there is.
+    @Test func whatIsTooMuchAtOnceIsSummedUpInSmallerParts() async throws {
+        let (spool, _) = try disk.open()
+        let delivery = delivery(spool)
+        try await delivery.begin([])
+        ledger.dirtyHours.withLock { $0 = 100 }
+        ledger.mostHours.withLock { $0 = 3 }
+        try await working(delivery) {
+            try await eventually("all is summed up") { ledger.dirtyHours.withLock { $0 } == 0 }
+        }
+        #expect(log.count(of: "usage is not summed up; reports are made without, and take longer") > 0)
+        spool.close()
+    }
+
     @Test func aNodeThatStopsIsOver() async throws {
         let (spool, _) = try disk.open()
         let delivery = delivery(spool)
-        try await delivery.begin([], spool: spool.identity)
+        try await delivery.begin([])
         delivery.add(.sample(0, sequence: 0, at: 0), isLast: true)
         await delivery.finish()
         #expect(ledger.stored.count == 1 && ledger.sources[epoch]?.isOver == true)
@@ -199,7 +283,7 @@ final class MemoryUsageLedger: UsageLedger {
     @Test func theNextLifeBringsWhatTheLastOneLeft() async throws {
         let (spool, _) = try disk.open()
         let first = delivery(spool)
-        try await first.begin([], spool: spool.identity)
+        try await first.begin([])
         #expect(await spool.appended(.began(Sample.began(Sample.session(0), holder: epoch))))
         ledger.faults.set(.away, for: ["ingest"])
         for (number, second) in [0, 10, 70].enumerated() {
@@ -210,7 +294,7 @@ final class MemoryUsageLedger: UsageLedger {
         let (next, recovery) = try disk.open()
         let successor = NodeEpoch(node: epoch.node, epoch: UUID())
         let second = delivery(next, epoch: successor)
-        try await second.begin(recovery.usage, spool: next.identity)
+        try await second.begin(recovery.usage)
         #expect(ledger.sources[epoch]?.isOver == false && second.backlog > 0)
         ledger.faults.clear()
         try await working(second) {
@@ -226,7 +310,7 @@ final class MemoryUsageLedger: UsageLedger {
         let (spool, _) = try disk.open()
         let delivery = delivery(spool)
         ledger.ahead.withLock { $0 = 30 }
-        try await delivery.begin([], spool: spool.identity)
+        try await delivery.begin([])
         #expect(delivery.obstacle() == "the clock is 30.0 s behind the database's")
         ledger.ahead.withLock { $0 = -30 }
         try await working(delivery) {
@@ -240,7 +324,7 @@ final class MemoryUsageLedger: UsageLedger {
     @Test func whatIsKnownOfADeadNodesSessionsIsTold() async throws {
         let (spool, _) = try disk.open()
         let delivery = delivery(spool)
-        try await delivery.begin([], spool: spool.identity)
+        try await delivery.begin([])
         var lease = Sample.lease(Sample.session(1), holder: epoch)
         lease.usedMilliseconds = 60_000
         let known = [1_000, 70_000].map { ReapedUsage(lease, audio: $0, foundAt: moment(0)) }

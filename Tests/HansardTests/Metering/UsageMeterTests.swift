@@ -103,7 +103,8 @@ import Testing
         var stream = Stream(meter: UsageMeter(Self.first(at: Self.end)), records: [])
         stream.records += stream.meter.advance(
             to: UsageCounters(audio: 4_000), engine: "two", channels: 2, at: Self.end + 4)
-        #expect(stream.records.count == 1 && stream.records[0].isFinal && stream.records[0].engine == "one")
+        #expect(stream.records.map(\.engine) == ["one", "two"] && stream.records.map(\.isFinal) == [true, false])
+        #expect(stream.records[1].sequence == 0 && stream.records[1].counters == UsageCounters())
         stream.records += stream.meter.end(
             at: UsageCounters(audio: 6_000), engine: "two", channels: 2, now: Self.end + 6)
         let last = try #require(stream.records.last)
@@ -125,7 +126,10 @@ import Testing
     @Test func aMachineThatSleptThroughAMonthMissesNone() {
         var stream = Stream()
         stream.end(at: 40 * 86_400_000)
-        #expect(stream.records.map(\.period.description) == ["2025-06", "2025-06", "2025-07", "2025-08", "2025-08"])
+        #expect(
+            stream.records.map(\.period.description) == [
+                "2025-06", "2025-06", "2025-07", "2025-07", "2025-08", "2025-08", "2025-08",
+            ])
         #expect(stream.totals.reduce(UsageCounters(), +).connected == 40 * 86_400_000)
     }
 
