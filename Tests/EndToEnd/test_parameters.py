@@ -110,6 +110,6 @@ def test_control_characters_do_not_reach_the_headers(speech_server):
     assert "set-cookie" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/v2/listen", "/v1/listening", "/v1/projects"])
+@pytest.mark.parametrize("path", ["/v2/listen", "/v1/listening", "/v1/models"])
 def test_other_paths_are_not_found(speech_server, path):
     assert speech_server.get(path, speech_server.key).status_code == 404

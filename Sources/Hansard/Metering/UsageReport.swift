@@ -128,7 +128,6 @@ public struct UsageReport: Sendable, Equatable {
     public static var tooManyResults: HansardError {
         HansardError(
             .contradictory,
-            "there are more than \(maximumResults) results: ask for fewer buckets by limit, for fewer groups, or filter",
-            field: "limit")
+            "there are more than \(maximumResults) results: ask for a shorter time, for fewer groups, or filter")
     }
 }

@@ -18,8 +18,8 @@ struct LeaseReaper: Sendable {
     let transcripts: any TranscriptStore
     let metrics: Metrics
     let logger: Logger
-    /// Is told what is known of a session's use.
-    var noteUsage: @Sendable (ReapedUsage) -> Void = { _ in }
+    /// Is told what is known of a session's use before its lease goes, by which nobody would find it again.
+    var noteUsage: @Sendable (ReapedUsage) async -> Void = { _ in }
     /// Between two looks.
     var lookInterval = Duration.milliseconds(500)
     /// How long one transcript may take to be read, and how long after its beginning a reaping still asks for any: slots
@@ -158,11 +158,9 @@ struct LeaseReaper: Sendable {
         let status =
             transcript.map { SessionStatus.stored($0, of: lease, location: location(of: lease)) }
             ?? .abandoned(lease, now: .now)
+        await noteUsage(ReapedUsage(lease, audio: status.audioMilliseconds, foundAt: .now))
         let isFreed = try await connections.reap(lease, status: status)
-        if isFreed {
-            metrics.leasesReaped.add()
-            noteUsage(ReapedUsage(lease, audio: status.audioMilliseconds, foundAt: .now))
-        }
+        if isFreed { metrics.leasesReaped.add() }
         return isFreed
     }
 

@@ -23,6 +23,8 @@ final class UsageDelivery: Sendable {
         var rollupInterval = Duration.seconds(10)
         /// Hours of tenants that are summed up in one call.
         var rollupHours = 500
+        /// How long telling of a dead node's session may take: its slot waits for it.
+        var reapedWait = Duration.seconds(1)
         /// Sessions of dead nodes that are remembered while the ledger is away.
         var reapedSessions = 10_000
         /// What the node's clock and the ledger's may differ by: months end by the node's.
@@ -73,8 +75,15 @@ final class UsageDelivery: Sendable {
         state.withLock { $0.pending.add(record, isLive: !isLast) }
     }
 
-    /// A session's node died. What is known of it is told to the ledger, for the case that this node never comes back.
-    func reaped(_ usage: ReapedUsage) {
+    /// A session's node died. What is known of it is told to the ledger, for the case that this node never comes back: at once if
+    /// that is there, else as soon as it is.
+    func reaped(_ usage: ReapedUsage) async {
+        let isAway = state.withLock { $0.isAway || !$0.reaped.isEmpty }
+        if !isAway,
+            case .done = await attempt(within: limits.reapedWait, { [ledger] in try await ledger.note([usage]) })
+        {
+            return
+        }
         let isKept = state.withLock { state in
             guard state.reaped.count < limits.reapedSessions else { return false }
             state.reaped.append(usage)

@@ -60,9 +60,11 @@ import Testing
         let usage = told.withLock { $0 }.sorted { $0.session.description < $1.session.description }
         #expect(usage.map(\.session) == [1, 2].map { Sample.session($0) } && usage.allSatisfy { $0.holder == dead })
         #expect(usage.map(\.audio) == [60_000, transcript.audioMilliseconds])
-        // Another node freed it first, and has told.
-        _ = try await reaper.free(Sample.lease(Sample.session(1), holder: dead))
-        #expect(told.withLock(\.count) == 2)
+        // It is told before the lease goes.
+        hold(3...3)
+        connections.faults.set(.away, for: ["reap"])
+        await reaper.reap(dead)
+        #expect(left == 1 && told.withLock { $0.contains { $0.session == Sample.session(3) } })
     }
 
     @Test func anEpochIsReapedOnceAtATime() async throws {

@@ -330,11 +330,14 @@ final class MemoryUsageLedger: UsageLedger {
         let known = [1_000, 70_000].map { ReapedUsage(lease, audio: $0, foundAt: moment(0)) }
         #expect(known.map(\.audio) == [60_000, 70_000])
         ledger.faults.set(.away, for: ["note"])
-        known.forEach(delivery.reaped)
+        for one in known { await delivery.reaped(one) }
+        #expect(ledger.reaped.isEmpty)
         try await working(delivery) {
             try await eventually("it was asked") { ledger.faults.calls.contains("note") }
             ledger.faults.clear()
             try await eventually("it is told") { ledger.reaped == known }
+            await delivery.reaped(known[0])
+            #expect(ledger.reaped == known + [known[0]], "at once")
         }
         spool.close()
     }
