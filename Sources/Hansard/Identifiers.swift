@@ -29,6 +29,21 @@ public struct PlanID: Hashable, Sendable, CustomStringConvertible {
     public var description: String { rawValue.uuidString.lowercased() }
 }
 
+/// What an operator adds to a tenant's bill, or takes off it.
+public struct CreditID: Hashable, Sendable, CustomStringConvertible {
+    /// The UUID under which the database knows the credit.
+    public let rawValue: UUID
+    /// Wraps a UUID that a store or an injected source made.
+    public init(_ rawValue: UUID) { self.rawValue = rawValue }
+    /// Reads the form that `description` writes; upper case is accepted.
+    public init?(_ text: String) {
+        guard let value = UUID(uuidString: text) else { return nil }
+        self.init(value)
+    }
+    /// Lower case, as it appears in APIs and logs.
+    public var description: String { rawValue.uuidString.lowercased() }
+}
+
 /// One client's stream from start to completion, possibly over several connections.
 ///
 /// It is the `request_id` of the session's messages and the `dg-request-id` of its handshake.

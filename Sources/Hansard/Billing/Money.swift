@@ -131,6 +131,15 @@ public struct Amount: Sendable, Hashable, Comparable {
     /// A sum of money.
     public init(_ price: Price) { units = price.trillionths * Self.parts }
 
+    /// Reads what `description` writes; nil if it is none, or more than can be added up.
+    public init?(_ text: String) {
+        guard let trillionths = Decimal.value(text, places: Price.places) else { return nil }
+        self.init(units: trillionths * Self.parts)
+    }
+
+    /// As `description` writes it: sums and differences of such amounts are exactly those of their texts.
+    public var written: Amount { Amount(units: Self.quotient(units, Self.parts) * Self.parts) }
+
     /// Rounded to the currency's smallest amount, half of one away from zero, in such amounts.
     public func rounded(to currency: Currency) -> Money {
         var part = Self.parts
@@ -174,6 +183,12 @@ public struct Money: Sendable, Hashable, CustomStringConvertible {
         self.currency = currency
     }
 
+    /// Reads what `description` writes; places may be left out, and there are no more than the currency has.
+    public init?(_ text: String, _ currency: Currency) {
+        guard let minor = Decimal.value(text, places: currency.places) else { return nil }
+        self.init(minor: minor, currency: currency)
+    }
+
     /// With all the places of the currency, and without its name: `12.30`.
     public var description: String { Decimal.text(minor, places: currency.places, least: currency.places) }
 
@@ -183,6 +198,12 @@ public struct Money: Sendable, Hashable, CustomStringConvertible {
         for _ in currency.places..<Price.places { trillionths *= 10 }
         let price = Amount.whole(trillionths: Int128(trillionths))
         return minor < 0 ? Amount.zero - price : price
+    }
+
+    /// The difference of what is of the same currency.
+    public static func - (one: Money, other: Money) -> Money {
+        precondition(one.currency == other.currency, "differences are of one currency")
+        return Money(minor: one.minor - other.minor, currency: one.currency)
     }
 
     /// Adds what is of the same currency.
@@ -197,6 +218,22 @@ extension Amount {
 }
 
 private enum Decimal {
+    /// Digits before the point, at most: sums of amounts of a century still fit.
+    static let digits = 22
+
+    /// Reads a sign, digits, and if there is a point at most so many digits after it.
+    static func value(_ text: String, places: Int) -> Int128? {
+        let magnitude = text.hasPrefix("-") ? text.dropFirst() : text[...]
+        let parts = magnitude.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let whole = parts.first, 1...digits ~= whole.utf8.count else { return nil }
+        let fraction = parts.count == 2 ? parts[1] : ""
+        guard parts.count == 1 || !fraction.isEmpty, fraction.utf8.count <= places,
+            (whole + fraction).utf8.allSatisfy({ UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }),
+            let value = Int128(whole + fraction + String(repeating: "0", count: places - fraction.utf8.count))
+        else { return nil }
+        return text.hasPrefix("-") ? -value : value
+    }
+
     /// - Parameter least: places that are written although they are zero.
     static func text(_ value: Int128, places: Int, least: Int) -> String {
         let digits = String(value.magnitude)
