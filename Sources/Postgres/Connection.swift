@@ -14,6 +14,8 @@ public actor Connection {
         case readCommitted
         /// All statements see what was committed when the first began; for reading at one moment.
         case repeatableReadOnly
+        /// The same, and it may write. A row that somebody else has changed since cannot be changed: it begins anew.
+        case repeatableRead
         /// As if transactions ran one after the other.
         case serializable
     }
@@ -143,6 +145,7 @@ public actor Connection {
             switch isolation {
             case .readCommitted: "BEGIN ISOLATION LEVEL READ COMMITTED"
             case .repeatableReadOnly: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            case .repeatableRead: "BEGIN ISOLATION LEVEL REPEATABLE READ"
             case .serializable: "BEGIN ISOLATION LEVEL SERIALIZABLE"
             }
         let script = role.map { "\(begin); SET LOCAL ROLE \($0)" } ?? begin

@@ -71,7 +71,7 @@ struct PlanAssignmentsResource: Sendable {
             try await connection.lockedTenant(tenant)
             try await connection.requireAssignable(version, of: plan)
             try await connection.requireRoom(for: made)
-            try await connection.execute(
+            try await connection.changeMonths(
                 """
                 INSERT INTO plan_assignments (tenant_id, from_period, to_period, plan_id, version, created_at, updated_at)
                 VALUES (\(tenant.rawValue), \(from.description), \(made.to?.description), \(plan.rawValue), \(version),
@@ -101,7 +101,7 @@ struct PlanAssignmentsResource: Sendable {
             assignment.updatedAt = call.now
             try assignment.check()
             try await connection.requireRoom(for: assignment, besides: before)
-            try await connection.execute(
+            try await connection.changeMonths(
                 """
                 UPDATE plan_assignments SET to_period = \(assignment.to?.description), revision = \(assignment.revision),
                     updated_at = \(assignment.updatedAt)
@@ -120,7 +120,7 @@ struct PlanAssignmentsResource: Sendable {
         try call.body().end()
         return try await admin.transactions.run(call, "plan_assignment.delete") { connection in
             let before = try await connection.lockedAssignment(from, of: tenant, expected: expected)
-            try await connection.execute(
+            try await connection.changeMonths(
                 "DELETE FROM plan_assignments WHERE tenant_id = \(tenant.rawValue) AND from_period = \(from)")
             return AdminAnswer(
                 status: 204, body: [], target: before.target, tenant: tenant, before: before.answer.body)

@@ -54,8 +54,8 @@ extension PlanAssignment {
 }
 
 extension Row {
-    /// A column that holds a UTC month.
-    fileprivate func period(_ column: String) throws -> QuotaPeriod {
+    /// The UTC month of a column that holds one as text.
+    func period(_ column: String) throws -> QuotaPeriod {
         let text: String = try value(column)
         guard let period = QuotaPeriod(text) else {
             throw HansardError(.internal, "the column '\(column)' holds '\(text)', which is no month")
