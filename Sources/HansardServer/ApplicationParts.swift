@@ -134,7 +134,7 @@ struct Parts: Sendable {
             access: access, pool: pool, connections: connections, transcripts: transcripts, auditHeads: transcripts,
             engines: Array(engines.engines.keys), secrets: settings.secrets.map { Array($0.revealed.utf8) },
             logger: logger,
-            randomBytes: services.randomBytes)
+            randomBytes: services.randomBytes, closeGrace: settings.closeGrace)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
         let audit = makeAudit(services, reaper)
         return Parts(
@@ -234,12 +234,14 @@ struct Parts: Sendable {
         let projects = ProjectRoutes(
             authenticator: services.authenticator, reports: admin.services.usage.reports,
             history: admin.services.history)
+        let invoices = TenantInvoiceRoutes(
+            authenticator: services.authenticator, pool: admin.services.pool, secrets: admin.services.secrets)
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
         return Router(
             routes: (planes.contains(.tenant)
-                ? tenant.routes + tenantSessions.routes + usage.routes + projects.routes : [])
+                ? tenant.routes + tenantSessions.routes + usage.routes + projects.routes + invoices.routes : [])
                 + (planes.contains(.admin) ? admin.routes : []) + node.routes, metrics: services.metrics,
             logger: services.logger,
             randomBytes: services.randomBytes, limits: requestLimits)

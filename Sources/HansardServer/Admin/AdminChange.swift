@@ -88,6 +88,35 @@ struct AdminTransactions: Sendable {
         return response
     }
 
+    /// Runs a change that is longer than one transaction should be: it is begun in one, and in the audit log from then on, and
+    /// finished in another. Whoever makes the call again, because it did not get so far, goes on where it ended; two calls that are
+    /// at work both do it, and it must be harmless that they do.
+    ///
+    /// - Parameters:
+    ///   - begin: what must be so before the work; throws if it must not be done.
+    ///   - work: what comes between.
+    ///   - finish: what is so when it is done.
+    func runInSteps(
+        _ call: AdminCall, _ action: (begun: String, finished: String),
+        begin: @Sendable (Connection) async throws -> AdminAnswer, work: () async throws -> Void,
+        finish: @Sendable (Connection) async throws -> AdminAnswer
+    ) async throws -> HTTPResponse {
+        let key = try IdempotencyKey(call)
+        let repeated = try await pool.asOperator { connection -> HTTPResponse? in
+            if let key, let kept = try await kept(key, on: connection) { return kept }
+            try await connection.append(entry(call, action.begun, try await begin(connection)))
+            return nil
+        }
+        if let repeated { return repeated }
+        try await work()
+        return try await pool.asOperator { connection in
+            let answer = try await finish(connection)
+            try await connection.append(entry(call, action.finished, answer))
+            if let key { try await keep(answer, key, on: connection) }
+            return answer.response
+        }
+    }
+
     /// Runs a change in another store than the database, which cannot be one step with its entry in the audit log: the entry
     /// is written before it (`AuditLog.noting` says why), the answer for a repeated call after it, since it must not be told
     /// what did not happen. Two calls at once with one key may both do it; it must be harmless to repeat.

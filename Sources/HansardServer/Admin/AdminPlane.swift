@@ -20,6 +20,8 @@ struct AdminServices: Sendable {
     let secrets: [[UInt8]]
     let logger: Logger
     let randomBytes: @Sendable (Int) -> [UInt8]
+    /// How long after its end a month is closed at the earliest.
+    var closeGrace: Duration = .seconds(3_600)
 
     var history: any SessionHistory { PostgresSessionHistory(pool: pool) }
     var usage: UsageAnswers { UsageAnswers(reports: PostgresUsageReports(pool: pool), secrets: secrets) }
@@ -86,8 +88,9 @@ struct AdminPlane: Sendable {
             + AuditResource(admin: services).routes + NodesResource(admin: services).routes
             + SessionsResource(admin: services).routes + TranscriptsResource(admin: services).routes
             + PlansResource(admin: services).routes + PlanVersionsResource(admin: services).routes
-            + PlanAssignmentsResource(admin: services).routes
-            + UsageResource(admin: services).routes
+            + PlanAssignmentsResource(admin: services).routes + PeriodsResource(admin: services).routes
+            + InvoicesResource(admin: services).routes + CreditsResource(admin: services).routes
+            + UsageSourcesResource(admin: services).routes + UsageResource(admin: services).routes
     }
 
     /// The same for the router.

@@ -110,6 +110,8 @@ public struct Settings: Sendable {
     /// Keys for the codes in access tokens: the first writes, all are accepted. Empty only before `hansard dev` has
     /// made one.
     public var secrets: [Secret] = []
+    /// How long after its end a month is closed at the earliest.
+    public var closeGrace = Duration.seconds(3_600)
     /// The API's description that is served.
     public var openAPI = InstalledFiles.path(of: "openapi.yaml")
     /// The least important messages that are logged.

@@ -289,6 +289,12 @@ extension Setting {
             "key for the codes in access tokens; two, comma-separated, while rotating"
         ),
         Setting(
+            "HANSARD_CLOSE_GRACE",
+            \.closeGrace,
+            .duration(.zero ... .seconds(30 * 86_400)),
+            "how long after its end a month is closed at the earliest: usage that is on its way is billed with it"
+        ),
+        Setting(
             "HANSARD_OPENAPI",
             \.openAPI,
             .file,

@@ -53,6 +53,13 @@ import Yams
             .routes
     }
 
+    private func invoices(_ admin: AdminPlane) -> [Route] {
+        TenantInvoiceRoutes(
+            authenticator: Authenticator(directory: directory, secrets: [[1]]), pool: admin.services.pool,
+            secrets: [[1]]
+        ).routes
+    }
+
     private var node: NodeRoutes { NodeRoutes(checks: [], metrics: Metrics(), gauges: { [] }, document: []) }
 
     /// Runs `body` with the admin plane over a pool that connects to nothing.
@@ -71,7 +78,9 @@ import Yams
     @Test func everyRouteIsInTheDocumentAndTheOtherWayRound() async throws {
         let documented = Set(try documented().keys)
         try await withAdmin { admin in
-            let served = (tenant.routes + sessions(admin).routes + usage(admin) + admin.routes + node.routes)
+            let served =
+                (tenant.routes + sessions(admin).routes + usage(admin) + invoices(admin) + admin.routes
+                + node.routes)
                 .map { "\($0.method) \($0.path)" }
             #expect(Set(served).count == served.count, "a route is there twice")
             #expect(documented.subtracting(served) == [], "documented and not served")

@@ -277,12 +277,26 @@ import Testing
                     INSERT INTO plan_assignments
                     VALUES (\(tenant.rawValue), '2026-01', NULL, \(plan), 1, 1, now(), now())
                     """,
+                    "INSERT INTO billing_periods (period, state) VALUES ('2026-01', 'open') ON CONFLICT DO NOTHING",
+                    """
+                    INSERT INTO credits
+                    VALUES (\(UUID()), \(tenant.rawValue), '2026-02', 'USD', -1, 'r', 'a', now())
+                    """,
                 ] { try await connection.execute(statement) }
                 try await connection.execute(
                     """
                     INSERT INTO kept_answers (caller, route, idempotency_key, fingerprint, status, headers, body)
                     VALUES (\("\(tenant)"), '', '', sha256(''), 200, '{}', '')
                     """)
+            }
+        }
+        try await fixture.pool.asOperator { connection in
+            try await connection.execute("UPDATE billing_periods SET state = 'closing', closing_at = now()")
+            for (number, tenant) in tenants.enumerated() {
+                try await connection.store(
+                    Invoice(
+                        state: .preview, tenant: tenant, period: BillingFixture.january, currency: Currency("USD")!,
+                        lines: [.credit(of: tenant, number)], dataAsOf: moment(0), createdAt: moment(0)))
             }
         }
         // Some hours are summed up, and some are not.

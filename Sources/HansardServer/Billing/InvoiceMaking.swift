@@ -1,0 +1,286 @@
+import Crypto
+import FoundationEssentials
+import Hansard
+import Postgres
+
+/// Why a tenant's invoice cannot be made: two places that must say the same do not. Nothing is stored then.
+struct InvoiceFault: Error, Equatable {
+    var tenant: TenantID
+    var reason: String
+}
+
+/// By which version of which plan a month of a tenant is billed.
+struct BillingTerms: Sendable {
+    var period: QuotaPeriod
+    var plan: PlanID
+    var version: Int
+    var prices: PlanVersion
+}
+
+/// What a tenant has in a month, in milliseconds, as one of the ledger's tables sums it up.
+struct UsageSum: Sendable, Equatable {
+    var sessions: Int64
+    var audio: Int64
+    var connected: Int64
+
+    func milliseconds(_ time: BilledTime) -> Int64 { time == .audio ? audio : connected }
+}
+
+/// Makes invoices from the ledger, within a transaction that sees one moment: a preview reads, a closing stores as well.
+extension Connection {
+    /// Segments that are read at once: a tenant may have millions.
+    static let segmentsPerPage = 5_000
+
+    /// What the tenant's invoice for a month would be now; nil if there is nothing that it could be about: no plan, no credit, and
+    /// no late usage of earlier months.
+    ///
+    /// - Throws: `InvoiceFault` if the ledger does not agree with itself.
+    func draftInvoice(of tenant: TenantID, for period: QuotaPeriod) throws -> Invoice? {
+        let terms = try terms(of: tenant, in: period)
+        var lines: [InvoiceLine] = []
+        if let terms {
+            let rated = try rated(terms, of: tenant)
+            if rated.isUsed || rated.rated.contains(where: { $0.subject == .commitment }) { lines = rated.lines }
+        }
+        lines += try adjustments(of: tenant, before: period)
+        lines += try query(
+            """
+            SELECT credit_id, tenant_id, period, currency, amount::text AS amount, reason, actor, created_at FROM credits
+            WHERE tenant_id = \(tenant.rawValue) AND period = \(period.description) ORDER BY created_at, credit_id
+            """
+        ).map { InvoiceLine(try Credit(row: $0)) }
+        guard let currency = terms?.prices.currency ?? lines.first?.amount.currency else { return nil }
+        if let other = lines.first(where: { $0.amount.currency != currency })?.amount.currency {
+            throw InvoiceFault(tenant: tenant, reason: "there are lines in \(currency) and in \(other)")
+        }
+        for index in lines.indices { lines[index].sessionsURL = Self.sessionsURL(lines[index], of: tenant) }
+        let times = try query("SELECT usage_data_as_of() AS data_as_of, now() AS created_at").only()
+        return Invoice(
+            state: .preview, tenant: tenant, period: period, currency: currency, plan: terms?.plan,
+            version: terms?.version, lines: lines, dataAsOf: try times.value("data_as_of"),
+            createdAt: try times.value("created_at"))
+    }
+
+    /// Stores an invoice under the next number. The month must be closing.
+    func store(_ draft: Invoice) throws {
+        var invoice = draft
+        invoice.state = .closed
+        let number: Int64 = try query(
+            "UPDATE billing_state SET last_invoice = last_invoice + 1 RETURNING last_invoice"
+        ).only().value("last_invoice")
+        invoice.number = number
+        let (tenant, period, document) = (invoice.tenant.rawValue, invoice.period.description, try invoice.document())
+        try execute(
+            """
+            INSERT INTO invoices (tenant_id, period, number, currency, total, plan_id, version, data_as_of, created_at,
+                document, sha256)
+            VALUES (\(tenant), \(period), \(number), \(invoice.currency.code), \(invoice.total.description)::numeric,
+                \(invoice.plan?.rawValue), \(invoice.version), \(invoice.dataAsOf), \(invoice.createdAt), \(document),
+                \(SHA256.hash(Array(document.utf8))))
+            """)
+        let lines = invoice.lines
+        try execute(
+            """
+            INSERT INTO invoice_lines (tenant_id, period, line, kind, for_period, sessions, raw_ms, billed_ms, amount, document)
+            SELECT \(tenant), \(period), l.place - 1, l.kind, l.for_period, l.sessions, l.raw_ms, l.billed_ms,
+                l.amount::numeric, l.document
+            FROM unnest(\(lines.map(\.kind.rawValue)), \(lines.map(\.period.description)), \(lines.map(\.sessions)),
+                \(lines.map(\.raw)), \(lines.map(\.billed)), \(lines.map(\.amount.description)),
+                \(try lines.map { try $0.document() })) WITH ORDINALITY
+                AS l (kind, for_period, sessions, raw_ms, billed_ms, amount, document, place)
+            """)
+    }
+
+    // MARK: Months
+
+    /// What a month is billed by; nil if nothing says.
+    func terms(of tenant: TenantID, in period: QuotaPeriod) throws -> BillingTerms? {
+        try query(
+            """
+            SELECT v.* FROM plan_assignments AS a JOIN plan_versions AS v USING (plan_id, version)
+            WHERE a.tenant_id = \(tenant.rawValue) AND a.from_period <= \(period.description)
+                AND (a.to_period IS NULL OR a.to_period >= \(period.description))
+            """
+        ).first.map { try BillingTerms($0, period) }
+    }
+
+    /// What all usage of a month, as it is known now, comes to.
+    func rated(_ terms: BillingTerms, of tenant: TenantID) throws -> RatedPeriod {
+        var rating = Rating(terms.prices)
+        let isAudio = terms.prices.time == .audio
+        var (session, segment) = (UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), -1)
+        while true {
+            let rows = try query(
+                """
+                SELECT session_id, segment, engine, language,
+                    CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
+                    CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms
+                FROM usage_segments
+                WHERE tenant_id = \(tenant.rawValue) AND period = \(terms.period.firstDay)::date
+                    AND (session_id, segment) > (\(session), \(segment))
+                ORDER BY session_id, segment LIMIT \(Self.segmentsPerPage)
+                """)
+            for row in rows {
+                segment = try row.value("segment")
+                rating.add(
+                    BillableTime(
+                        engine: try row.value("engine"), language: try row.value("language"),
+                        isBeginning: segment == 0, before: try row.value("before_ms"),
+                        milliseconds: try row.value("billable_ms")))
+            }
+            guard rows.count == Self.segmentsPerPage, let last = rows.last else { break }
+            session = try last.value("session_id")
+        }
+        let rated = RatedPeriod(
+            period: terms.period, plan: terms.plan, version: terms.version, prices: terms.prices, rated: rating.lines)
+        try requireAgreement(rated, of: tenant)
+        return rated
+    }
+
+    /// What earlier months that are closed come to now, less all that was billed for them. A month's usage only ever grows: one
+    /// whose sums are those that were billed is as it was.
+    private func adjustments(of tenant: TenantID, before period: QuotaPeriod) throws -> [InvoiceLine] {
+        let closed = try query(
+            """
+            SELECT v.*, b.period FROM billing_periods AS b
+            JOIN plan_assignments AS a ON a.tenant_id = \(tenant.rawValue) AND a.from_period <= b.period
+                AND (a.to_period IS NULL OR a.to_period >= b.period)
+            JOIN plan_versions AS v USING (plan_id, version)
+            WHERE b.state = 'closed' AND b.period < \(period.description) ORDER BY b.period
+            """)
+        return try closed.flatMap { row -> [InvoiceLine] in
+            let terms = try BillingTerms(row, row.period("period"))
+            let (used, billed) = (
+                try ledgerSum(of: tenant, in: terms.period), try billedSum(of: tenant, for: terms.period)
+            )
+            if used.sessions == billed.sessions, used.milliseconds(terms.prices.time) == billed.milliseconds {
+                return []
+            }
+            return try rated(terms, of: tenant).adjustments(billed: billedLines(of: tenant, for: terms.period))
+        }
+    }
+
+    /// The lines of all invoices for a month's usage.
+    func billedLines(of tenant: TenantID, for period: QuotaPeriod) throws -> [InvoiceLine] {
+        try query(
+            """
+            SELECT document FROM invoice_lines
+            WHERE tenant_id = \(tenant.rawValue) AND for_period = \(period.description) AND kind <> 'credit'
+            ORDER BY period, line
+            """
+        ).map { try InvoiceLine(document: try $0.value("document")) }
+    }
+
+    private func billedSum(
+        of tenant: TenantID, for period: QuotaPeriod
+    ) throws -> (sessions: Int64, milliseconds: Int64) {
+        let row = try query(
+            """
+            SELECT coalesce(sum(sessions), 0)::bigint AS sessions, coalesce(sum(raw_ms), 0)::bigint AS raw_ms
+            FROM invoice_lines
+            WHERE tenant_id = \(tenant.rawValue) AND for_period = \(period.description) AND kind <> 'credit'
+            """
+        ).only()
+        return (try row.value("sessions"), try row.value("raw_ms"))
+    }
+
+    // MARK: Agreement
+
+    /// Throws unless lines, segments and hours have the same time and as many sessions.
+    private func requireAgreement(_ rated: RatedPeriod, of tenant: TenantID) throws {
+        let (time, period) = (rated.prices.time, rated.period)
+        let (ledger, hours) = (try ledgerSum(of: tenant, in: period), try hourlySum(of: tenant, in: period))
+        let lines = (
+            sessions: rated.rated.reduce(0) { $0 + Int64($1.sessions) },
+            milliseconds: rated.rated.reduce(0) { $0 + $1.raw }
+        )
+        guard ledger == hours, lines.sessions == ledger.sessions, lines.milliseconds == ledger.milliseconds(time) else {
+            throw InvoiceFault(
+                tenant: tenant,
+                reason:
+                    "the lines for \(period) have \(lines.sessions) sessions and \(lines.milliseconds) ms of \(time.rawValue), "
+                    + "the ledger \(ledger), the sums by hour \(hours): hansard usage verify --period \(period) names the sessions"
+            )
+        }
+    }
+
+    /// What segments say.
+    func ledgerSum(of tenant: TenantID, in period: QuotaPeriod) throws -> UsageSum {
+        try UsageSum(
+            query(
+                """
+                SELECT count(*) FILTER (WHERE segment = 0) AS sessions, coalesce(sum(audio_ms), 0)::bigint AS audio_ms,
+                    coalesce(sum(connected_ms), 0)::bigint AS connected_ms
+                FROM usage_segments WHERE tenant_id = \(tenant.rawValue) AND period = \(period.firstDay)::date
+                """
+            ).only())
+    }
+
+    /// What hours say: those that are not summed up yet are, for this once.
+    func hourlySum(of tenant: TenantID, in period: QuotaPeriod) throws -> UsageSum {
+        let (start, end) = (period.start, period.end)
+        return try UsageSum(
+            query(
+                """
+                WITH dirty AS (
+                    SELECT DISTINCT hour FROM usage_dirty_hours
+                    WHERE tenant_id = \(tenant.rawValue) AND hour >= \(start) AND hour < \(end)
+                ), hours AS (
+                    SELECT h.sessions, h.audio_ms, h.connected_ms FROM usage_hourly AS h
+                    WHERE h.tenant_id = \(tenant.rawValue) AND h.hour >= \(start) AND h.hour < \(end)
+                        AND h.hour NOT IN (SELECT hour FROM dirty)
+                    UNION ALL
+                    SELECT u.sessions, u.audio_ms, u.connected_ms FROM dirty AS d
+                    CROSS JOIN LATERAL usage_of_hours(\(tenant.rawValue), d.hour, d.hour + interval '1 hour') AS u
+                )
+                SELECT coalesce(sum(sessions), 0)::bigint AS sessions, coalesce(sum(audio_ms), 0)::bigint AS audio_ms,
+                    coalesce(sum(connected_ms), 0)::bigint AS connected_ms
+                FROM hours
+                """
+            ).only())
+    }
+
+    /// Where the usage API has the sessions that began in the line's month, as far as its charge says.
+    private static func sessionsURL(_ line: InvoiceLine, of tenant: TenantID) -> String? {
+        switch line.subject {
+        case .commitment, .credit: return nil
+        case .charge, .unpriced: break
+        }
+        let (start, end) = (Timestamp.format(line.period.start), Timestamp.format(line.period.end))
+        var query = "start_time=\(start)&end_time=\(end)"
+        if let engine = line.engine { query += "&engine=\(engine.inQuery)" }
+        if let language = line.language { query += "&language=\(language.inQuery)" }
+        return "\(TenantsResource.path)/\(tenant)/usage/sessions?\(query)"
+    }
+}
+
+extension BillingTerms {
+    init(_ row: Row, _ period: QuotaPeriod) throws {
+        let record = try PlanVersionRecord(row: row)
+        self.init(period: period, plan: record.plan, version: record.number, prices: record.prices)
+    }
+}
+
+extension UsageSum: CustomStringConvertible {
+    init(_ row: Row) throws {
+        self.init(
+            sessions: try row.value("sessions"), audio: try row.value("audio_ms"),
+            connected: try row.value("connected_ms"))
+    }
+
+    var description: String { "\(sessions) sessions, \(audio) ms of audio and \(connected) ms connected" }
+}
+
+extension String {
+    /// As a value in a query (RFC 3986 section 3.4): what is not unreserved is escaped.
+    fileprivate var inQuery: String {
+        utf8.reduce(into: "") { text, byte in
+            switch byte {
+            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                UInt8(ascii: "~"):
+                text.unicodeScalars.append(UnicodeScalar(byte))
+            default: text += "%" + [byte].hexadecimal.uppercased()
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+import FoundationEssentials
+import Hansard
+import Postgres
+
+/// Closes a month: each tenant's invoice is a transaction, so that whoever begins again, after a node has died or beside another
+/// who closes it too, goes on where it was and makes no invoice twice.
+struct PeriodClosing: Sendable {
+    /// Tenants that a refusal names.
+    static let named = 10
+    /// Between two looks whether somebody else has made the invoice that is being made.
+    static let pause: Duration = .milliseconds(50)
+
+    let pool: ConnectionPool
+    let period: QuotaPeriod
+
+    /// Whether the month may be closed, and that it is being closed from now on.
+    func begin(_ override: String?, grace: Duration, at now: Date, on connection: Connection) async throws
+        -> BillingPeriod
+    {
+        // From here on nobody changes what it is billed by; who was at it is waited for.
+        try await connection.execute("UPDATE billing_state SET closings = closings + 1")
+        var known = try await connection.billingPeriod(period)
+        let behind = try await connection.usageSources(behind: period.end)
+        try ClosingRequest(
+            known, earlierMonth: await connection.earlierMonth(than: period), behind: behind, grace: grace,
+            override: override
+        ).check(at: now, format: Timestamp.format)
+        guard known.state == .open else { return known }
+        (known.state, known.closingAt) = (.closing, now)
+        if !behind.isEmpty { (known.override, known.missingSources) = (override, behind.map(\.epoch)) }
+        let missing = known.missingSources.map(\.description)
+        try await connection.execute(
+            """
+            INSERT INTO billing_periods (period, state, closing_at, override, missing_sources)
+            VALUES (\(period.description), 'closing', \(now), \(known.override), \(missing))
+            ON CONFLICT (period) DO UPDATE
+            SET state = excluded.state, closing_at = excluded.closing_at, override = excluded.override,
+                missing_sources = excluded.missing_sources
+            """)
+        return known
+    }
+
+    /// Makes all invoices that are not there yet.
+    ///
+    /// - Throws: `.conflict` that names the tenants whose invoices cannot be made, once the others' are; `CancellationError`.
+    func makeInvoices() async throws {
+        let tenants = try await pool.asOperator(isolation: .repeatableReadOnly) { connection in
+            try await connection.query(
+                """
+                SELECT tenant_id FROM (
+                    SELECT tenant_id FROM plan_assignments WHERE from_period <= \(period.description)
+                    UNION SELECT tenant_id FROM credits WHERE period = \(period.description)
+                ) AS t
+                WHERE NOT EXISTS (
+                    SELECT FROM invoices AS i WHERE i.tenant_id = t.tenant_id AND i.period = \(period.description))
+                ORDER BY tenant_id
+                """
+            ).map { TenantID(try $0.value("tenant_id")) }
+        }
+        var faults: [InvoiceFault] = []
+        for tenant in tenants {
+            try Task.checkCancellation()
+            do {
+                try await makeInvoice(of: tenant)
+            } catch let fault as InvoiceFault {
+                faults.append(fault)
+            }
+        }
+        guard !faults.isEmpty else { return }
+        let reasons = faults.prefix(Self.named).map { "tenant \($0.tenant): \($0.reason)" }
+        let more = faults.count > Self.named ? ["and \(faults.count - Self.named) more"] : []
+        throw HansardError(
+            .conflict,
+            "\(faults.count) invoices of \(period) could not be made, all others are: "
+                + (reasons + more).joined(separator: "; ") + ". \(period) stays closing; call again once this is mended"
+        )
+    }
+
+    private func makeInvoice(of tenant: TenantID) async throws {
+        while true {
+            do {
+                try await HansardError.mapping {
+                    try await pool.transaction(isolation: .repeatableRead, as: "hansard_operator") { connection in
+                        // Before anything is read: what is seen afterwards has all invoices that were made before. Of two who
+                        // close one waits, here and not in the server, where a statement must not take long.
+                        try await connection.lockInvoices()
+                        guard try await connection.isMissingInvoice(of: tenant, for: period),
+                            let draft = try await connection.draftInvoice(of: tenant, for: period), !draft.lines.isEmpty
+                        else { return }
+                        try await connection.store(draft)
+                    }
+                }
+                return
+            } catch is InvoicesLocked {
+                try await Task.sleep(for: Self.pause)
+            }
+        }
+    }
+
+    /// Says that all invoices are there. If somebody else has said so it is as they said.
+    func finish(at now: Date, on connection: Connection) async throws -> BillingPeriod {
+        let unbilled = try await connection.unbilledTenants(in: period).map(\.rawValue)
+        try await connection.execute(
+            """
+            UPDATE billing_periods SET state = 'closed', closed_at = \(now), unbilled = \(unbilled)
+            WHERE period = \(period.description) AND state = 'closing'
+            """)
+        return try await connection.billingPeriod(period)
+    }
+}
+
+/// Somebody else makes an invoice at this moment.
+private struct InvoicesLocked: Error {}
+
+extension Connection {
+    fileprivate func lockInvoices() throws {
+        do throws(PostgresError) {
+            try execute("LOCK TABLE billing_state IN SHARE ROW EXCLUSIVE MODE NOWAIT")
+        } catch {
+            throw error.sqlState == "55P03" ? InvoicesLocked() : error as any Error
+        }
+    }
+
+    fileprivate func isMissingInvoice(of tenant: TenantID, for period: QuotaPeriod) throws -> Bool {
+        try query(
+            """
+            SELECT FROM billing_periods AS p
+            WHERE p.period = \(period.description) AND p.state = 'closing' AND NOT EXISTS (
+                SELECT FROM invoices AS i WHERE i.tenant_id = \(tenant.rawValue) AND i.period = p.period)
+            """
+        ).count == 1
+    }
+
+    /// A month; one that nobody has begun to close is open.
+    func billingPeriod(_ period: QuotaPeriod) throws -> BillingPeriod {
+        let rows = try query("SELECT * FROM billing_periods WHERE period = \(period.description)")
+        return try rows.first.map(BillingPeriod.init(row:)) ?? BillingPeriod(period: period)
+    }
+
+    /// Lives of nodes whose records of a time before `end` are not all there, the farthest behind first.
+    func usageSources(behind end: Date) throws -> [UsageSource] {
+        try query(
+            """
+            SELECT * FROM usage_sources
+            WHERE finished_at IS NULL AND retired_at IS NULL AND complete_through < \(end)
+            ORDER BY complete_through, node, epoch
+            """
+        ).map(UsageSource.init(row:))
+    }
+
+    /// The first month before this one that has usage and is not closed.
+    fileprivate func earlierMonth(than period: QuotaPeriod) throws -> QuotaPeriod? {
+        try query(
+            """
+            SELECT m.period FROM usage_months() AS m
+            WHERE m.period < \(period.description) AND NOT EXISTS (
+                SELECT FROM billing_periods AS b WHERE b.period = m.period AND b.state = 'closed')
+            ORDER BY m.period LIMIT 1
+            """
+        ).first?.period("period")
+    }
+
+    /// Tenants that have usage in a month and no plan. Each is found by the one before it: a month has many rows of few tenants.
+    func unbilledTenants(in period: QuotaPeriod) throws -> [TenantID] {
+        try query(
+            """
+            WITH RECURSIVE used AS (
+                (SELECT s.tenant_id FROM usage_segments AS s WHERE s.period = \(period.firstDay)::date
+                ORDER BY s.tenant_id LIMIT 1)
+                UNION ALL
+                SELECT (
+                    SELECT s.tenant_id FROM usage_segments AS s
+                    WHERE s.period = \(period.firstDay)::date AND s.tenant_id > used.tenant_id
+                    ORDER BY s.tenant_id LIMIT 1)
+                FROM used WHERE used.tenant_id IS NOT NULL
+            )
+            SELECT tenant_id FROM used
+            WHERE tenant_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM plan_assignments AS a
+                WHERE a.tenant_id = used.tenant_id AND a.from_period <= \(period.description)
+                    AND (a.to_period IS NULL OR a.to_period >= \(period.description)))
+            """
+        ).map { TenantID(try $0.value("tenant_id")) }
+    }
+}
