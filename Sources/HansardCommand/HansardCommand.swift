@@ -11,7 +11,7 @@ struct HansardCommand: AsyncParsableCommand {
         version: Application.version,
         subcommands: [
             ServeCommand.self, DevCommand.self, MigrateCommand.self, AWSCommand.self, AdminCommand.self,
-            TranscribeCommand.self,
+            UsageCommand.self, TranscribeCommand.self,
             HealthcheckCommand.self,
             SettingsReferenceCommand.self,
         ]

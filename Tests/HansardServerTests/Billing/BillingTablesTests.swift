@@ -18,7 +18,7 @@ import Testing
         do {
             try await PostgresTenantStore(pool: fixture.ownerPool).create(
                 Tenant(id: Sample.tenant, name: "one", createdAt: moment(0)))
-            try await fixture.pool.asOperator { connection in
+            try await fixture.pool.asOperator { connection async throws in
                 for month in ["2026-01", "2026-02"] {
                     try await connection.execute(
                         """
@@ -124,7 +124,7 @@ import Testing
 
     @Test func whatIsOpenIsChanged() async throws {
         try await with { fixture async throws in
-            try await fixture.pool.asOperator { connection in
+            try await fixture.pool.asOperator { connection async throws in
                 #expect(try await connection.execute("DELETE FROM credits WHERE period = '2026-02'") == 1)
                 #expect(try await refusal("UPDATE credits SET amount = 5", connection) == Self.notAllowed)
             }

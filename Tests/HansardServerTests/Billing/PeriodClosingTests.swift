@@ -1,0 +1,217 @@
+import Foundation
+import Hansard
+import Postgres
+import Testing
+import Web
+
+@testable import HansardServer
+
+/// Closings that come at once or end in the middle, usage that comes at any time, and what verifying finds.
+@Suite struct PeriodClosingTests {
+    private typealias Fixture = BillingFixture
+    private let january = BillingFixture.january
+    private let february = BillingFixture.february
+
+    private static func tenant(_ number: UInt8) -> TenantID {
+        TenantID(UUID(uuid: (9, number, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 9)))
+    }
+
+    /// Tenants that owe a commitment and two minutes each.
+    private func fill(_ fixture: BillingFixture, tenants: Int) async throws {
+        for number in 0..<tenants {
+            let tenant = Self.tenant(UInt8(number))
+            try await fixture.bill(tenant, by: Fixture.minutes("0.50", commitment: "\(number)"))
+            try await fixture.ingest(
+                UsageRecord.session(number, of: tenant, startedAt: january.start + Double(number), seconds: 120))
+        }
+    }
+
+    private func numbers(_ fixture: BillingFixture) async throws -> [Int64] {
+        try await fixture.stores.ownerPool.query("SELECT number FROM invoices ORDER BY number").map {
+            try $0.value("number")
+        }
+    }
+
+    private func expectAllInvoices(_ fixture: BillingFixture, tenants: Int) async throws {
+        #expect(try await numbers(fixture) == (1...Int64(tenants)).map { $0 })
+        for number in 0..<tenants {
+            let invoice = try await fixture.invoice(january, of: Self.tenant(UInt8(number)))
+            #expect("\(invoice.total)" == "\(max(1, number)).00")
+        }
+    }
+
+    @Test func twoWhoCloseMakeTheSameInvoicesOnce() async throws {
+        try await Fixture.run { fixture async throws in
+            try await fill(fixture, tenants: 8)
+            async let one = fixture.close(january)
+            async let other = fixture.close(january)
+            let statuses = await [one.status, other.status].sorted()
+            // The later one may find it closed.
+            #expect(statuses == [200, 200] || statuses == [200, 409])
+            try await expectAllInvoices(fixture, tenants: 8)
+        }
+    }
+
+    @Test func aClosingThatEndedInTheMiddleGoesOn() async throws {
+        try await Fixture.run { fixture async throws in
+            try await fill(fixture, tenants: 8)
+            let pool = fixture.stores.pool
+            let closing = PeriodClosing(pool: pool, period: january)
+            _ = try await pool.asOperator {
+                try await closing.begin(nil, grace: .zero, at: .now, on: $0)
+            }
+            let task = Task { try await closing.makeInvoices() }
+            try await eventually("some are made") { try await numbers(fixture).count >= 2 }
+            task.cancel()
+            _ = await task.result
+            let made = try await fixture.stores.ownerPool.query("SELECT number, sha256 FROM invoices ORDER BY number")
+            #expect(made.count < 8, "it ended before the last")
+            // What comes now is late for those that were made, and in time for the others.
+            #expect(await fixture.credit("1", january, tenant: Self.tenant(7)).status == 409)
+            #expect(await fixture.close(january).status == 200)
+            try await expectAllInvoices(fixture, tenants: 8)
+            let after = try await fixture.stores.ownerPool.query(
+                "SELECT number, sha256 FROM invoices ORDER BY number LIMIT \(made.count)")
+            #expect(after == made)
+        }
+    }
+
+    /// Usage comes in any order, before, between and after closings: all lines for a month together are what it comes to.
+    @Test(arguments: 0..<6) func whateverComesLateIsBilledOnce(_ seed: UInt64) async throws {
+        try await Fixture.run { fixture async throws in
+            var random = SeededGenerator(seed: seed)
+            let mode = seed % 2 == 0 ? "volume" : "graduated"
+            try await fixture.bill(
+                by: """
+                    {"currency":"USD","increment_ms":1000,"minimum_ms":15000,"commitment":"3","charges":[
+                    {"engine":"pocketsphinx","mode":"\(mode)","included_minutes":2,
+                    "tiers":[{"up_to":20,"unit_price":"0.333333333333"},{"unit_price":"0.0271"}]},
+                    {"language":"en","tiers":[{"unit_price":"0.111"}]}]}
+                    """)
+            let months = ["2026-01", "2026-02", "2026-03", "2026-04"].compactMap(QuotaPeriod.init)
+            var records: [UsageRecord] = []
+            for number in 0..<30 {
+                let month = months.dropLast().randomElement(using: &random) ?? january
+                let isAtEnd = Int.random(in: 0..<3, using: &random) == 0
+                let start =
+                    isAtEnd ? month.end - 200 : month.start + Double(Int.random(in: 0..<2_000_000, using: &random))
+                records += UsageRecord.session(
+                    number, startedAt: start, seconds: Int.random(in: 0...600, using: &random),
+                    engine: ["pocketsphinx", "synthetic"].randomElement(using: &random) ?? "",
+                    language: ["en", "de"].randomElement(using: &random) ?? "")
+            }
+            records.shuffle(using: &random)
+            let ledger = PostgresUsageLedger(pool: fixture.stores.pool)
+            var rest = records[...]
+            for month in months {
+                let part = rest.prefix(month == months.last ? rest.count : Int.random(in: 0...12, using: &random))
+                rest = rest.dropFirst(part.count)
+                _ = try await ledger.ingest(Array(part))
+                if Bool.random(using: &random) { _ = try await ledger.rollUp(atMost: 100) }
+                let closed = await fixture.close(month)
+                #expect(closed.status == 200, "\(closed.text)")
+            }
+            try await expectBilled(months, fixture)
+        }
+    }
+
+    private func expectBilled(_ months: [QuotaPeriod], _ fixture: BillingFixture) async throws {
+        try await fixture.stores.pool.asOperator { connection async throws in
+            for month in months {
+                let terms = try #require(try await connection.terms(of: Sample.tenant, in: month))
+                let whole = try await connection.rated(terms, of: Sample.tenant)
+                let billed = try await connection.billedLines(of: Sample.tenant, for: month)
+                #expect(whole.adjustments(billed: billed) == [])
+                let total = billed.reduce(into: Money(currency: terms.prices.currency)) { $0 += $1.amount }
+                #expect(total == Rating.total(whole.rated, terms.prices.currency))
+            }
+        }
+    }
+
+    // MARK: Verifying
+
+    private func findings(_ fixture: BillingFixture, _ period: QuotaPeriod? = nil) async throws -> [UsageVerification
+        .Finding]
+    {
+        try await UsageVerification(fixture.stores.pool.url, period: period ?? january).findings()
+    }
+
+    @Test func nothingIsFoundWhereAllAgrees() async throws {
+        try await Fixture.run { fixture async throws in
+            try await fill(fixture, tenants: 2)
+            try await fixture.ingest(
+                UsageRecord.session(50, of: Self.tenant(0), startedAt: january.end - 20, seconds: 60))
+            // One that is live.
+            let live = UsageRecord.session(51, of: Self.tenant(0), startedAt: january.start, seconds: 60).dropLast()
+            try await fixture.ingest(Array(live))
+            #expect(try await findings(fixture) == [])
+            _ = try await PostgresUsageLedger(pool: fixture.stores.pool).rollUp(atMost: 100)
+            #expect(try await findings(fixture) == [])
+            for month in [january, february] { #expect(await fixture.close(month).status == 200) }
+            for month in [january, february] { #expect(try await findings(fixture, month) == []) }
+        }
+    }
+
+    @Test(arguments: [
+        ("UPDATE usage_segments SET audio_ms = audio_ms + 1", ["records", "marks", "sessions"]),
+        ("UPDATE usage_records SET audio_ms = audio_ms + 1 WHERE is_final", ["records"]),
+        ("UPDATE usage_marks SET connected_ms = connected_ms + 1", ["marks", "hours"]),
+        ("UPDATE usage_rows SET engine_ms = engine_ms + 1", ["sessions"]), ("DELETE FROM usage_rows", ["sessions"]),
+        ("DELETE FROM usage_segments", ["records", "marks", "sessions", "hours"]),
+        ("UPDATE usage_hourly SET sessions = sessions + 1", ["hours"]),
+    ])
+    func aRowThatWasAlteredIsFoundWithItsSession(_ statement: String, _ checks: [String]) async throws {
+        try await Fixture.run { fixture async throws in
+            try await fixture.ingest(UsageRecord.session(7, startedAt: january.start + 9, seconds: 60))
+            _ = try await PostgresUsageLedger(pool: fixture.stores.pool).rollUp(atMost: 100)
+            #expect(try await findings(fixture) == [])
+            let connection = Connection(fixture.stores.url)
+            try await connection.query("SELECT set_config('hansard.statement', \(statement), false)")
+            try await connection.execute("DO $$ BEGIN EXECUTE current_setting('hansard.statement'); END $$")
+            await connection.disconnect()
+            let found = try await findings(fixture)
+            #expect(Set(found.map(\.check.rawValue)) == Set(checks), "\(found)")
+            let session = Sample.session(7, startedAt: january.start + 9).description
+            for finding in found where finding.check != .hours { #expect(finding.text.contains(session)) }
+            #expect(!found.contains { !$0.isFault })
+        }
+    }
+
+    @Test func lateUsageIsToldAndIsNoFault() async throws {
+        try await Fixture.run { fixture async throws in
+            try await fixture.bill(by: Fixture.minutes("1"))
+            #expect(await fixture.close(january).status == 200)
+            try await fixture.ingest(UsageRecord.session(3, startedAt: january.start, seconds: 60))
+            let found = try await findings(fixture)
+            #expect(found.map(\.check) == [.late] && !found.contains(where: \.isFault))
+            #expect(found[0].text.contains(Sample.session(3, startedAt: january.start).description))
+            #expect(found[0].text.contains("1.00 USD"))
+            #expect(await fixture.close(february).status == 200)
+            #expect(try await findings(fixture) == [])
+        }
+    }
+
+    /// Whoever takes the triggers away can change an invoice, and is found out.
+    @Test(arguments: [
+        ("UPDATE invoices SET total = 0", "its total is"), ("DELETE FROM invoice_lines", "its lines are others"),
+        ("UPDATE invoices SET number = 5", "there is no invoice 4"),
+        (
+            """
+            UPDATE invoices SET document = replace(document, '2.00', '1.00'),
+                sha256 = sha256(convert_to(replace(document, '2.00', '1.00'), 'UTF8'))
+            """, "its lines are others"
+        ),
+    ]) func anInvoiceThatWasAlteredIsFound(_ statement: String, _ said: String) async throws {
+        try await Fixture.run { fixture async throws in
+            try await fixture.bill(by: Fixture.minutes("1", commitment: "2"))
+            #expect(await fixture.close(january).status == 200)
+            let connection = Connection(fixture.stores.url)
+            try await connection.query("SELECT set_config('hansard.statement', \(statement), false)")
+            try await connection.execute("SET session_replication_role = replica")
+            try await connection.execute("DO $$ BEGIN EXECUTE current_setting('hansard.statement'); END $$")
+            await connection.disconnect()
+            let found = try await findings(fixture)
+            #expect(found.contains { $0.check == .invoices && $0.text.contains(said) }, "\(found)")
+        }
+    }
+}
