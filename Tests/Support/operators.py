@@ -1,5 +1,6 @@
 """The admin plane as an operator's program calls it."""
 
+import random
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,10 +20,15 @@ UNKNOWN = {
     "plan_id": str(uuid.UUID(int=3)),
     "version": 1,
     "from_period": "1984-04",
+    "period": "2099-12",
+    "credit_id": str(uuid.UUID(int=4)),
+    "epoch": str(uuid.UUID(int=5)),
     # Where reports begin.
     "start_time": (datetime.now(UTC) - timedelta(days=3)).strftime("%Y-%m-%dT00:00:00Z"),
 }
 
+# Months that are for closing. Other tests use later ones.
+LONG_AGO = [f"{year}-{month:02}" for year in range(2000, 2020) for month in range(1, 13)]
 PRICES = {"currency": "USD", "charges": [{"tiers": [{"up_to": 1000, "unit_price": "0.024"}, {"unit_price": "0.015"}]}]}
 
 
@@ -74,6 +80,28 @@ class Operator:
         plan = self.made("/v1/admin/plans", {"name": name or f"a plan {uuid.uuid4()}"})["id"]
         self.made(f"/v1/admin/plans/{plan}/versions", PRICES | prices)
         return plan
+
+    def closable(self) -> str:
+        """A month long before all usage that nobody has closed yet."""
+        path, shut = "/v1/admin/periods?limit=100", set()
+        while path:
+            page = self.call("GET", path)
+            shut |= {one["period"] for one in page.json()["data"] if one["state"] != "open"}
+            path = page.links.get("next", {}).get("url")
+        return random.choice([month for month in LONG_AGO if month not in shut])
+
+    def invoiced(self, tenant: str, commitment: str = "5") -> str:
+        """The month of an invoice of the tenant's."""
+        month = self.closable()
+        self.assigned(tenant, month, month, plan_id=self.plan(commitment=commitment))
+        closed = self.call("POST", f"/v1/admin/periods/{month}/close")
+        assert closed.status_code == 200, closed.text
+        return month
+
+    def credited(self, tenant: str, period: str = "2026-12") -> str:
+        """A credit of a tenant that has a plan."""
+        body = {"amount": "-1", "period": period, "reason": f"a test's {uuid.uuid4()}"}
+        return self.made(f"/v1/admin/tenants/{tenant}/credits", body)["id"]
 
     def assigned(self, tenant: str, from_period: str, to_period: str | None = None, **fields) -> dict:
         """A tenant billed by a plan of its own, unless one is given."""

@@ -19,6 +19,7 @@ from listen import ListenSession
 from operators import UNKNOWN, Operator
 from processes import wait_until
 
+MONTH = re.compile("20[0-9]{2}-[0-9]{2}")
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -36,7 +37,7 @@ class Things:
     def state(self) -> list:
         """All that a stranger might have changed."""
         path = f"/v1/admin/tenants/{self.tenant}"
-        views = [self.owner.call("GET", path + rest).json() for rest in ("", "/keys", "/plans", "/quotas")]
+        views = [self.owner.call("GET", path + rest).json() for rest in ("", "/keys", "/plans", "/invoices", "/credits", "/quotas")]
         views[-1].pop("use")
         # A node says now and then which keys were used.
         for key in views[1]["data"]:
@@ -51,7 +52,8 @@ class Things:
 
 
 def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
-    """A tenant with two keys, a plan for a month, a session that is over and one that lives until `live` is closed."""
+    """A tenant with two keys, a plan for a month, an invoice and a credit, a session that is over and one that lives until `live`
+    is closed."""
     tenant = owner.tenant(name)
     key = owner.key(tenant, scopes=scopes)
     things = Things(owner, tenant, Operator(owner.server, key["key"]))
@@ -69,7 +71,9 @@ def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
     # Months that are in nothing else that anybody is told.
     month = f"{random.randrange(3000, 9999)}-{random.randrange(1, 13):02}"
     owner.assigned(tenant, month, month)
+    invoiced = owner.invoiced(tenant)
     things.of = {
+        "period": [invoiced], "credit_id": [owner.credited(tenant)],
         "from_period": [month],
         "tenant_id": [tenant], "key_id": [key["id"], revoked], "session_id": [over.request_id, things.live.request_id],
         # The same as Deepgram's SDKs call it.
@@ -91,6 +95,9 @@ def keep_open(session: ListenSession) -> None:
 
 def nowhere(identifier: str) -> str:
     """Like it, and nobody's: an id that holds a time keeps it, since lists are in that order."""
+    if MONTH.fullmatch(identifier):
+        # Nobody bills these.
+        return f"{random.randrange(2021, 2025)}-{random.randrange(1, 13):02}"
     if identifier.startswith("key_"):
         return "key_" + "".join(secrets.choice(ALPHABET) for _ in identifier[4:])
     try:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 
 from contract import Operation, operation
+from database import Database
 from listen import ListenSession
 from operators import Operator
 from processes import wait_until
@@ -16,6 +17,32 @@ def priced(owner: Operator, tenant: str) -> dict[str, str]:
     assignment = owner.assigned(tenant, "2020-01", "2020-12")
     names = {"plan_id": owner.plan(), "version": 1, "from_period": assignment["from_period"]}
     return names | {"name": f"a plan {uuid.uuid4()}"}
+
+
+@contextlib.contextmanager
+def billed(owner: Operator, one: Operation, tenant: str) -> Iterator[dict[str, str]]:
+    """What an operation about months, invoices or credits names: an invoice of the tenant's, one that is yet to be made, a credit,
+    or a life of a node that is lost."""
+    if one.path.endswith("/close"):
+        yield {"period": owner.closable()}
+    elif "/credits" in one.path or one.path.endswith("/preview"):
+        owner.assigned(tenant, "2020-01", "2020-12")
+        yield {"period": "2020-03", "credit_id": owner.credited(tenant)}
+    elif "{epoch}" in one.path:
+        lost, database = str(uuid.uuid4()), Database.of(owner.server)
+        # Not so long ago that it is in the way of the months that tests close.
+        database.query(
+            "INSERT INTO usage_sources (node, epoch, spool, complete_through) "
+            f"VALUES ('lost', '{lost}', gen_random_uuid(), now() - interval '1 hour')")
+        try:
+            yield {"node": "lost", "epoch": lost}
+        finally:
+            # Or nobody's usage would be complete any more.
+            database.query(f"UPDATE usage_sources SET finished_at = now() WHERE epoch = '{lost}'")
+    elif "{period}" in one.path:
+        yield {"period": owner.invoiced(tenant)}
+    else:
+        yield {}
 
 
 @contextlib.contextmanager
@@ -31,6 +58,7 @@ def subjects(owner: Operator, one: Operation, tenant: str) -> Iterator[dict[str,
     if "/plans" in one.path:
         names |= priced(owner, tenant)
     with contextlib.ExitStack() as stack:
+        names |= stack.enter_context(billed(owner, one, tenant))
         if "{session_id}" in one.path:
             session = stack.enter_context(ListenSession(owner.server, key=key["key"]))
             names["session_id"] = session.request_id

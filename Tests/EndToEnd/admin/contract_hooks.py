@@ -18,15 +18,16 @@ CODES = {
 # As the web library refuses what it does not read: see "Before it is read" in the document.
 WITHOUT_CODE = {400, 411, 413, 501}
 # What the form of a request cannot tell and 422 is about: engines, times, tenants, plans, prices that do not go together, months
-# that end before they begin, and an Idempotency-Key that came before.
+# that end before they begin, places that a currency has not, and an Idempotency-Key that came before.
 ONLY_THE_SERVER_KNOWS = {
     "allowed_engines", "default_engine", "fallback_engine", "engine", "expires_at", "tenants", "idempotency-key",
-    "plan_id", "version", "charges", "to_period",
+    "plan_id", "version", "charges", "to_period", "amount",
 }
 # Those that a thing's state may forbid.
 BY_STATE = {
     "rotateKey", "disableKey", "enableKey", "terminateSession", "terminateTenantSession", "downloadTranscript",
     "downloadTenantTranscript", "createPlan", "updatePlan", "replacePlanVersion", "deletePlanVersion", "assignPlan", "endAssignment",
+    "deleteAssignment", "closePeriod", "retireUsageSource", "previewTenantInvoice", "createCredit", "deleteCredit",
 }
 # Reports, of which some that the document allows have no range, or another limit by their width.
 USAGE = {"getUsage", "listSessionUsage", "getTenantUsage", "listTenantSessionUsage"}

@@ -1,6 +1,7 @@
 """The examples of openapi.yaml: requests are sent as they are written, and every answer is one that it describes."""
 
 import uuid
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,7 +10,7 @@ from contract import about, check, document, examples_of, operation, operations,
 from listen import ListenSession
 from operators import Operator
 from processes import wait_until
-from subjects import priced
+from subjects import billed, priced
 
 ADMIN = [one for one in operations() if one.roles]
 
@@ -21,13 +22,16 @@ def owner(speech_server) -> Operator:
 
 
 @pytest.fixture
-def names(owner) -> dict[str, str]:
+def names(owner, one) -> Iterator[dict[str, str]]:
     """Things of a test's own that paths may name."""
     tenant = owner.tenant()
     token = owner.made("/v1/admin/tokens", {"name": "a test's", "role": "viewer"})
     node = owner.call("GET", "/v1/admin/nodes").json()["data"][0]["name"]
     names = {"tenant_id": tenant, "key_id": owner.key(tenant)["id"], "token_id": token["id"], "node": node}
-    return names | priced(owner, tenant)
+    if "/plans" in one.path:
+        names |= priced(owner, tenant)
+    with billed(owner, one, tenant) as more:
+        yield names | more
 
 
 REQUESTS = [
