@@ -199,7 +199,7 @@ import Web
             let client = try await fixture.connect(to: application)
             try await client.opened()
             try await client.send(seconds: 2)
-            try await client.wait("a result") { !$0.texts.isEmpty }
+            try await client.wait("all was heard") { $0.texts.last?.contains("second2") == true }
             try await fixture.pool.query("UPDATE api_keys SET is_enabled = false")
             let closure = try await client.closed()
             #expect(closure.code == 1008)
