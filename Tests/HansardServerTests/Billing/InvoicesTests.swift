@@ -112,6 +112,11 @@ import Web
                     VALUES (\(epoch.node), \(epoch.epoch), \(UUID()), \(january.end - 1))
                     """)
             }
+            var lease = Sample.lease(SessionID(startedAt: january.start, random: Array(0..<10)), holder: one)
+            (lease.claimedAt, lease.usedMilliseconds) = (january.start, 60_000)
+            try await PostgresUsageLedger(pool: fixture.stores.pool).note([
+                ReapedUsage(lease, audio: 0, foundAt: january.start + 70)
+            ])
             let refused = await fixture.close(january)
             #expect(
                 refused.status == 409 && refused.detail.contains("node-1 (epoch") && refused.detail.contains("node-2"))
@@ -120,6 +125,8 @@ import Web
             let retired = await fixture.admin.call("POST", path, body: #"{"reason":"it burned"}"#)
             #expect(retired.status == 200 && retired.object["state"] as? String == "retired", "\(retired.text)")
             #expect(await fixture.admin.call("POST", path, body: #"{"reason":"again"}"#).status == 409)
+            let counted = try await fixture.stores.ownerPool.query("SELECT audio_ms, source FROM usage_records").only()
+            #expect(try counted.value("audio_ms") == 60_000 && counted.value("source") == "reaper")
             #expect(await fixture.close(january).detail.contains("node-1") == false)
             let forced = await fixture.close(january, #"{"override":"node-2 is at sea"}"#)
             #expect(
