@@ -44,9 +44,6 @@ public struct UsageMeter: Sendable {
         self.last.sequence += Self.recoveryGap
     }
 
-    /// What the last record says of the whole session.
-    public var recorded: UsageCounters { last.total }
-
     /// Whether the month is over. What the session has by now is then to be told before it gets more.
     public func isPeriodOver(at now: Date) -> Bool { now >= periodEnd }
 

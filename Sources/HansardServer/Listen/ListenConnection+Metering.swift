@@ -11,6 +11,8 @@ extension ListenConnection {
             engine: session.engineTime.milliseconds)
     }
 
+    private var channels: Int { session.audio?.channels ?? 1 }
+
     /// The session has begun.
     func meterBegins() {
         let first = records.firstUsage(session)
@@ -37,19 +39,15 @@ extension ListenConnection {
 
     /// Time has passed, or another engine listens.
     func meter() {
-        for record in usage?.advance(
-            to: counters, engine: session.listener, channels: session.audio?.channels ?? 1, at: .now) ?? []
-        {
-            services.usage.add(record)
-        }
+        let news = usage?.advance(to: counters, engine: session.listener, channels: channels, at: .now) ?? []
+        for record in news { services.usage.add(record) }
     }
 
     /// The session is over.
     ///
     /// - Parameter total: what it has used, as its usage row says as well.
     func meterEnds(_ total: UsageCounters, at now: Date) {
-        let last =
-            usage?.end(at: total, engine: session.listener, channels: session.audio?.channels ?? 1, now: now) ?? []
+        let last = usage?.end(at: total, engine: session.listener, channels: channels, now: now) ?? []
         usage = nil
         for record in last { services.usage.add(record, isLast: true) }
     }

@@ -56,9 +56,6 @@ struct PendingUsage {
         outstanding[record.session, default: 0] += 1
     }
 
-    /// The session will write down no more.
-    mutating func ended(_ session: SessionID) { live[session] = nil }
-
     /// The next batch, which is then under way.
     mutating func takeBatch(atMost limit: Int) -> [UsageRecord] {
         let batch = Array(records.prefix(limit))

@@ -147,7 +147,9 @@ extension UsageRecord {
         #expect(pending.completeThrough(at: end + 100) == end + 99)
         pending.add(.sample(7, sequence: 0, at: 7), isLive: true)
         pending.delivered(pending.takeBatch(atMost: 1))
-        pending.ended(Sample.session(7))
+        #expect(pending.completeThrough(at: end + 100) == end - PendingUsage.orderSlack)
+        pending.add(.sample(7, sequence: 1, at: 8, isFinal: true), isLive: false)
+        pending.delivered(pending.takeBatch(atMost: 1))
         #expect(pending.completeThrough(at: end + 100) == end + 99)
     }
 }
