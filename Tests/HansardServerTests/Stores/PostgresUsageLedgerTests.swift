@@ -143,6 +143,20 @@ import Testing
         }
     }
 
+    @Test func anHourThatComesLateIsTakenFromTheOneAfterIt() async throws {
+        try await StoreFixture.with { fixture in
+            let ledger = PostgresUsageLedger(pool: fixture.pool)
+            func hours() async throws -> [Int64] {
+                _ = try await ledger.rollUp(atMost: 9)
+                return try await sums("usage_hourly", "hour", fixture).values.map(\.audio).sorted()
+            }
+            _ = try await ledger.ingest([.sample(0, sequence: 2, at: 3_610, audio: 30_000, isFinal: true)])
+            #expect(try await hours() == [30_000])
+            _ = try await ledger.ingest([.sample(0, sequence: 1, at: 10, audio: 10_000)])
+            #expect(try await hours() == [10_000, 20_000])
+        }
+    }
+
     /// One batch has an hour of a segment, and another, at the same time, the hour before it: what the later hour has is counted
     /// from the earlier one, so that it must be summed up again, although it was not to be seen when the other batch came.
     @Test func twoThatBringHoursOfOneSegmentWaitForEachOther() async throws {
