@@ -8,6 +8,7 @@ BUILD_PACKAGES := libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libpq-dev 
 	libpocketsphinx-dev pocketsphinx-en-us libspeexdsp-dev postgresql-15 pkg-config
 TEST_PACKAGES := pocketsphinx python3-venv gcc libc6-dev valgrind
 BENCH_PACKAGES := nginx-light wrk
+PROVE_PACKAGES := chromium poppler-utils fonts-dejavu-core
 SDK_VERSIONS := 4.8.1 5.3.0 6.0.1 7.17.0
 SWIFT_SOURCES := Package.swift Sources Tests
 SCRIPTS := .ci/run .ci/install-packages .ci/make-venv
@@ -40,6 +41,8 @@ test-clients: build sdks stand-ins
 	$(PYTEST) -m 'not long' $(PYTEST_ARGS)
 
 prove: test ## The tests, and then the long checks
+	@.ci/install-packages $(PROVE_PACKAGES)
+	@.ci/make-venv .venvs/focus Tests/EndToEnd/requirements-focus.txt
 	HANSARD_FUZZ_ROUNDS=1000000 swift test --disable-xctest --skip-build --filter EventStreamFuzzTests
 	HANSARD_RATING_PLANS=100000 swift test --disable-xctest --skip-build --filter RatingReferenceTests
 	$(PYTEST) -m long $(PYTEST_ARGS)
@@ -47,7 +50,7 @@ prove: test ## The tests, and then the long checks
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
 	@.ci/install-packages $(BENCH_PACKAGES)
 	swift build -c release --product hansard
-	for part in local_engine latency gateway relay aws_request aws_calls aws_claims keys admin_reads revocation usage_ledger; do \
+	for part in local_engine latency gateway relay aws_request aws_calls aws_claims keys admin_reads revocation usage_ledger billing; do \
 		BOTO_DISABLE_CRT=true PYTHONPATH=Tests/Support:Tests .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
 
 format: ## Formats the Swift sources in place

@@ -133,8 +133,8 @@ struct Parts: Sendable {
         let admin = AdminServices(
             access: access, pool: pool, connections: connections, transcripts: transcripts, auditHeads: transcripts,
             engines: Array(engines.engines.keys), secrets: settings.secrets.map { Array($0.revealed.utf8) },
-            logger: logger,
-            randomBytes: services.randomBytes, closeGrace: settings.closeGrace)
+            logger: logger, randomBytes: services.randomBytes, closeGrace: settings.closeGrace,
+            invoiceIssuer: settings.invoiceIssuer)
         let document = FileManager.default.contents(atPath: settings.openAPI).map(Array.init) ?? []
         let audit = makeAudit(services, reaper)
         return Parts(
@@ -235,7 +235,8 @@ struct Parts: Sendable {
             authenticator: services.authenticator, reports: admin.services.usage.reports,
             history: admin.services.history)
         let invoices = TenantInvoiceRoutes(
-            authenticator: services.authenticator, pool: admin.services.pool, secrets: admin.services.secrets)
+            authenticator: services.authenticator, pool: admin.services.pool, secrets: admin.services.secrets,
+            reader: BillingReader(issuer: admin.services.invoiceIssuer, isTenant: true))
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
             gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)

@@ -75,6 +75,7 @@ struct SettingsTests {
         ("HANSARD_STATE_DIR", "/var/lib/hansard", "/var/lib/hansard", "file:///var"),
         ("HANSARD_SPOOL_MAX_AGE", "24h", "24h", "59s"),
         ("HANSARD_CLOSE_GRACE", "2h", "2h", "721h"),
+        ("HANSARD_INVOICE_ISSUER", "Müller & Söhne", "Müller & Söhne", " Müller"),
         ("HANSARD_SPOOL_MAX_BYTES", "64MiB", "64MiB", "64MB"),
         ("HANSARD_SPOOL_MAX_BYTES", "1048577", "1048577", "1KiB"),
         ("HANSARD_SPOOL_MAX_BYTES", "1024KiB", "1MiB", "9999999999GiB"),

@@ -64,6 +64,7 @@ public struct Price: Sendable, Hashable, Comparable, Codable, CustomStringConver
     static let unit: Int128 = 1_000_000_000_000
     /// Zero.
     public static let zero = Price(trillionths: 0)!
+    static let one = Price(trillionths: unit)!
 
     /// Trillionths of the currency's unit.
     let trillionths: Int128
@@ -147,6 +148,14 @@ public struct Amount: Sendable, Hashable, Comparable {
         return Money(minor: Self.quotient(units, part), currency: currency)
     }
 
+    /// The currency's smallest amounts that are whole in it, towards less.
+    fileprivate func floor(in currency: Currency) -> Money {
+        var part = Self.parts
+        for _ in currency.places..<Price.places { part *= 10 }
+        let (whole, rest) = units.quotientAndRemainder(dividingBy: part)
+        return Money(minor: rest < 0 ? whole - 1 : whole, currency: currency)
+    }
+
     /// With 12 places at most, rounded half away from zero, since a third has no end: `0.0043`, `-1.333333333333`.
     public var description: String {
         Decimal.text(Self.quotient(units, Self.parts), places: Price.places, least: 0)
@@ -200,6 +209,21 @@ public struct Money: Sendable, Hashable, CustomStringConvertible {
         return minor < 0 ? Amount.zero - price : price
     }
 
+    /// Shares of it for what has these exact amounts, whose sum is what was rounded to it: each is rounded down, and what is left
+    /// goes, one smallest amount each, to those that lost most, of equals to the first. They add up to it.
+    public func shares(for amounts: [Amount]) -> [Money] {
+        guard !amounts.isEmpty else { return [] }
+        var shares = amounts.map { $0.floor(in: currency) }
+        let lost = zip(amounts, shares).map { $0 - $1.amount }
+        let order = amounts.indices.sorted { (lost[$1], $0) < (lost[$0], $1) }
+        let left = minor - shares.reduce(0) { $0 + $1.minor }
+        let (each, rest) = left.quotientAndRemainder(dividingBy: Int128(amounts.count))
+        for index in shares.indices { shares[index].minor += each }
+        let receivers = rest < 0 ? Array(order.reversed()) : order
+        for index in receivers.prefix(Int(rest.magnitude)) { shares[index].minor += rest.signum() }
+        return shares
+    }
+
     /// The difference of what is of the same currency.
     public static func - (one: Money, other: Money) -> Money {
         precondition(one.currency == other.currency, "differences are of one currency")
@@ -210,6 +234,13 @@ public struct Money: Sendable, Hashable, CustomStringConvertible {
     public static func += (one: inout Money, other: Money) {
         precondition(one.currency == other.currency, "sums are of one currency")
         one.minor += other.minor
+    }
+}
+
+extension BillingUnit {
+    /// How many of it so much time is, with at most 12 places, rounded half away from zero: `0.000016666667` minutes.
+    public func quantity(of milliseconds: Int64) -> String {
+        Amount(milliseconds, at: .one, per: self).description
     }
 }
 

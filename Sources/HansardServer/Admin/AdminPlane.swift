@@ -22,7 +22,10 @@ struct AdminServices: Sendable {
     let randomBytes: @Sendable (Int) -> [UInt8]
     /// How long after its end a month is closed at the earliest.
     var closeGrace: Duration = .seconds(3_600)
+    /// What stands on invoices as who made them out.
+    var invoiceIssuer = Settings().invoiceIssuer
 
+    var reader: BillingReader { BillingReader(issuer: invoiceIssuer) }
     var history: any SessionHistory { PostgresSessionHistory(pool: pool) }
     var usage: UsageAnswers { UsageAnswers(reports: PostgresUsageReports(pool: pool), secrets: secrets) }
     var transactions: AdminTransactions { AdminTransactions(pool: pool, access: access) }
@@ -89,7 +92,8 @@ struct AdminPlane: Sendable {
             + SessionsResource(admin: services).routes + TranscriptsResource(admin: services).routes
             + PlansResource(admin: services).routes + PlanVersionsResource(admin: services).routes
             + PlanAssignmentsResource(admin: services).routes + PeriodsResource(admin: services).routes
-            + InvoicesResource(admin: services).routes + CreditsResource(admin: services).routes
+            + InvoicesResource(admin: services).routes + BillingReportResource(admin: services).routes
+            + CreditsResource(admin: services).routes
             + UsageSourcesResource(admin: services).routes + UsageResource(admin: services).routes
     }
 

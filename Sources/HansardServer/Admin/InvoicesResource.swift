@@ -58,44 +58,32 @@ struct InvoicesResource: Sendable {
     }
 
     private func get(_ call: AdminCall) async throws -> HTTPResponse {
-        try call.requireQuery(only: [])
+        try call.requireQuery(only: ["format"])
+        let form = try call.match.choice("format", BillingForm.self) ?? .json
         let (tenant, period) = (try call.tenant, try call.period)
-        let document = try await admin.read { try await $0.invoiceDocument(of: tenant, for: period) }
-        guard let document else { throw AdminCall.nothingHere }
-        return .document(document)
+        let billed = try await admin.read { try await $0.billedTenant(tenant, for: period) }
+        guard let billed else { throw AdminCall.nothingHere }
+        return .invoice(billed, as: form, for: admin.reader)
     }
 
     /// What the invoice would be if the month were closed now.
     private func preview(_ call: AdminCall) async throws -> HTTPResponse {
-        try call.requireQuery(only: [])
+        try call.requireQuery(only: ["format"])
+        let form = try call.match.choice("format", BillingForm.self) ?? .json
         let (tenant, period) = (try call.tenant, try call.period)
-        let draft = try await admin.read { connection -> Invoice? in
+        let draft = try await admin.read { connection -> BilledTenant? in
             try await connection.requireKnown(tenant)
-            guard try await connection.invoiceDocument(of: tenant, for: period) == nil else {
+            guard try await connection.billedTenant(tenant, for: period) == nil else {
                 throw HansardError(
                     .conflict,
                     "the invoice of \(period) is made and final: late usage of it is in the preview of a later month")
             }
             // Another's month must look as if it were none.
             guard try await connection.billingPeriod(period).state != .closed else { return nil }
-            do {
-                return try await connection.draftInvoice(of: tenant, for: period)
-            } catch let fault as InvoiceFault {
-                throw HansardError(.conflict, fault.reason)
-            }
+            return try await connection.drafted(tenant, for: period)
         }
         guard let draft else { throw AdminCall.nothingHere }
-        return .document(try draft.document())
-    }
-}
-
-extension HTTPResponse {
-    /// An invoice, with the hash of its bytes (RFC 9530).
-    static func document(_ document: String) -> HTTPResponse {
-        let bytes = Array(document.utf8)
-        let digest = Data(SHA256.hash(bytes)).base64EncodedString()
-        return HTTPResponse(
-            status: 200, headers: HTTPHeaders(json: [("Repr-Digest", "sha-256=:\(digest):")]), body: bytes)
+        return .invoice(draft, as: form, for: admin.reader)
     }
 }
 
@@ -133,12 +121,5 @@ extension Connection {
             ORDER BY period DESC LIMIT \(page.rows)
             """
         ).map(InvoiceRecord.init(row:))
-    }
-
-    /// An invoice as it is stored.
-    func invoiceDocument(of tenant: TenantID, for period: QuotaPeriod) throws -> String? {
-        try query(
-            "SELECT document FROM invoices WHERE tenant_id = \(tenant.rawValue) AND period = \(period.description)"
-        ).first?.value("document")
     }
 }

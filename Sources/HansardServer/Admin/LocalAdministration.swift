@@ -50,7 +50,8 @@ public struct LocalAdministration: Sendable {
                 // Whoever calls may read everything: where there is no secret, a cursor only has to fit the next command.
                 secrets: settings.secrets.isEmpty
                     ? [Self.cursorSecret] : settings.secrets.map { Array($0.revealed.utf8) },
-                logger: logger, randomBytes: randomBytes, closeGrace: settings.closeGrace)
+                logger: logger, randomBytes: randomBytes, closeGrace: settings.closeGrace,
+                invoiceIssuer: settings.invoiceIssuer)
             return LocalAdministration(
                 router: Router(
                     routes: AdminPlane(services: services, identity: .command(name)).routes, metrics: metrics,

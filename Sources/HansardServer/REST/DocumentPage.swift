@@ -1,11 +1,8 @@
-import Crypto
-import Foundation
 import Hansard
 import Web
 import Yams
 
-/// `/docs`: openapi.yaml as a page for people. It loads nothing, from here or elsewhere: the one style sheet is in it, and the
-/// policy that browsers get allows that one alone.
+/// `/docs`: openapi.yaml as a page for people.
 struct DocumentPage {
     private let document: Node
 
@@ -21,16 +18,8 @@ struct DocumentPage {
     ///
     /// - Throws: `.notFound` if there is no document.
     static func response(_ document: [UInt8]) throws -> HTTPResponse {
-        let page = try DocumentPage(document).html
-        let hash = Data(SHA256.hash(Array(style.utf8))).base64EncodedString()
-        return HTTPResponse(
-            status: 200,
-            headers: [
-                "Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff",
-                "Content-Security-Policy":
-                    "default-src 'none'; style-src 'sha256-\(hash)'; base-uri 'none'; form-action 'none'; "
-                    + "frame-ancestors 'none'",
-            ], body: Array(page.utf8))
+        let page = try DocumentPage(document)
+        return .page(page.title, style: style, body: page.html)
     }
 
     static let style = """
@@ -48,16 +37,12 @@ struct DocumentPage {
         details,h2,td,th{border-color:#30363d}.needs{color:#9aa4af}a{color:#6cb0ff}}
         """
 
+    private var title: String { document["info"]?["title"]?.string ?? "API" }
+
     private var html: String {
         let info = document["info"]
-        let title = HTML.escaped(info?["title"]?.string ?? "API")
         var parts = [
-            """
-            <!doctype html>
-            <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-            <title>\(title)</title><style>\(Self.style)</style></head><body>
-            <h1>\(title) <small>\(HTML.escaped(info?["version"]?.text ?? ""))</small></h1>
-            """,
+            "<h1>\(HTML.escaped(title)) <small>\(HTML.escaped(info?["version"]?.text ?? ""))</small></h1>",
             HTML.prose(info?["summary"]?.string ?? ""), HTML.prose(info?["description"]?.string ?? ""),
             "<p>The same for programs: <a href=\"/openapi.yaml\">openapi.yaml</a></p>", security,
         ]
@@ -76,7 +61,7 @@ struct DocumentPage {
                 "<details id=\"\(HTML.escaped(Self.anchor(name)))\"><summary><code>\(HTML.escaped(name))</code></summary>"
                     + SchemaText.description(schema) + SchemaText.table(schema) + "</details>")
         }
-        return parts.joined(separator: "\n") + "\n</body></html>\n"
+        return parts.joined(separator: "\n")
     }
 
     /// The place of a schema or a shared answer within the page.

@@ -1,53 +1,6 @@
 import Foundation
 import Yams
 
-/// Text for a page: whatever comes from elsewhere goes through `escaped`.
-enum HTML {
-    /// Text and attribute values in double quotes.
-    static func escaped(_ text: String) -> String {
-        var result = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "&": result += "&amp;"
-            case "<": result += "&lt;"
-            case ">": result += "&gt;"
-            case "\"": result += "&quot;"
-            case "'": result += "&#39;"
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result
-    }
-
-    /// One line with Markdown's `code` and **bold**.
-    static func inline(_ text: String) -> String {
-        let pieces = text.split(separator: "`", omittingEmptySubsequences: false)
-        // An odd number of ticks: the last one is one.
-        guard pieces.count % 2 == 1 else { return escaped(text) }
-        return pieces.enumerated().map { index, piece in
-            index % 2 == 1 ? "<code>\(escaped(String(piece)))</code>" : bold(String(piece))
-        }.joined()
-    }
-
-    private static func bold(_ text: String) -> String {
-        let pieces = text.components(separatedBy: "**")
-        guard pieces.count % 2 == 1 else { return escaped(text) }
-        return pieces.enumerated().map { index, piece in
-            index % 2 == 1 ? "<b>\(escaped(piece))</b>" : escaped(piece)
-        }.joined()
-    }
-
-    /// Paragraphs, and lists whose items begin with `- `.
-    static func prose(_ text: String) -> String {
-        text.components(separatedBy: "\n\n").map { block in
-            let block = block.trimmingCharacters(in: .whitespacesAndNewlines)
-            guard block.hasPrefix("- ") else { return block.isEmpty ? "" : "<p>\(inline(block))</p>" }
-            let items = ("\n" + block).components(separatedBy: "\n- ").dropFirst()
-            return "<ul>" + items.map { "<li>\(inline($0))" }.joined() + "</ul>"
-        }.joined(separator: "\n")
-    }
-}
-
 /// JSON Schema in few words.
 enum SchemaText {
     private static let bounds = [

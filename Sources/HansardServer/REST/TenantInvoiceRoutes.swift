@@ -12,6 +12,7 @@ struct TenantInvoiceRoutes: Sendable {
     let pool: ConnectionPool
     /// MAC keys of cursors: the first signs, all are accepted.
     let secrets: [[UInt8]]
+    let reader: BillingReader
 
     var routes: [Route] {
         [Route("GET", Self.path, list), Route("GET", Self.path + "/{period}", get)]
@@ -33,11 +34,11 @@ struct TenantInvoiceRoutes: Sendable {
 
     private func get(_ match: Route.Match) async throws -> HTTPResponse {
         let tenant = try tenant(match)
-        try match.requireQuery(only: [])
+        try match.requireQuery(only: ["format"])
+        let form = try match.choice("format", BillingForm.self) ?? .json
         guard let period = match.segments["period"].flatMap(QuotaPeriod.init),
-            let document = try await pool.asTenant(
-                tenant, { try await $0.invoiceDocument(of: tenant, for: period) })
+            let billed = try await pool.asTenant(tenant, { try await $0.billedTenant(tenant, for: period) })
         else { throw Self.absence }
-        return .document(document)
+        return .invoice(billed, as: form, for: reader)
     }
 }

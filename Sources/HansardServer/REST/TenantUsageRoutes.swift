@@ -4,15 +4,18 @@ import Web
 
 /// The tenant's own plane: what it used.
 struct TenantUsageRoutes: Sendable {
+    static let path = "/v1/usage"
+    static let sessionsPath = path + "/sessions"
+
     let authenticator: Authenticator
     let usage: UsageAnswers
 
     var routes: [Route] {
         [
-            Route("GET", "/v1/usage") { match in
+            Route("GET", Self.path) { match in
                 try await usage.report(match, of: try tenant(match), now: .now)
             },
-            Route("GET", "/v1/usage/sessions") { match in
+            Route("GET", Self.sessionsPath) { match in
                 try await usage.sessions(match, of: try tenant(match), now: .now)
             },
         ]

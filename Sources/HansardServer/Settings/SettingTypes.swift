@@ -102,6 +102,20 @@ extension SettingType where Value == String {
         format: { $0 }
     )
 
+    /// What people are shown.
+    static var title: SettingType {
+        SettingType(
+            unit: "text",
+            expected: "1 to 100 characters, none of which controls anything, without spaces at either end",
+            parse: { text in
+                let isShown = text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
+                let isTrimmed = text.first?.isWhitespace == false && text.last?.isWhitespace == false
+                return (1...100).contains(text.count) && isShown && isTrimmed ? text : nil
+            },
+            format: { $0 }
+        )
+    }
+
     /// A short word for names of machines and places, fit for logs, keys and file names.
     static func name(_ what: String) -> SettingType {
         SettingType(

@@ -112,6 +112,8 @@ public struct Settings: Sendable {
     public var secrets: [Secret] = []
     /// How long after its end a month is closed at the earliest.
     public var closeGrace = Duration.seconds(3_600)
+    /// What stands on invoices as who made them out.
+    public var invoiceIssuer = "Hansard"
     /// The API's description that is served.
     public var openAPI = InstalledFiles.path(of: "openapi.yaml")
     /// The least important messages that are logged.

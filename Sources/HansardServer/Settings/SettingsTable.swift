@@ -295,6 +295,12 @@ extension Setting {
             "how long after its end a month is closed at the earliest: usage that is on its way is billed with it"
         ),
         Setting(
+            "HANSARD_INVOICE_ISSUER",
+            \.invoiceIssuer,
+            .title,
+            "what stands on invoices as who made them out, and in FOCUS as the provider"
+        ),
+        Setting(
             "HANSARD_OPENAPI",
             \.openAPI,
             .file,

@@ -56,7 +56,7 @@ import Yams
     private func invoices(_ admin: AdminPlane) -> [Route] {
         TenantInvoiceRoutes(
             authenticator: Authenticator(directory: directory, secrets: [[1]]), pool: admin.services.pool,
-            secrets: [[1]]
+            secrets: [[1]], reader: BillingReader(issuer: "", isTenant: true)
         ).routes
     }
 
