@@ -28,7 +28,7 @@ struct CSVText {
         bytes.append(UInt8(ascii: "\""))
     }
 
-    private static let formulaBytes = Set("=+-@\t\r".utf8)
+    private static let formulaBytes = Set("=+-@\t\r\n".utf8)
     private static let quotedBytes = Set("\",\r\n".utf8)
 
     /// Whether it is a sign, or none, and digits, with a point between two of them or without.

@@ -72,7 +72,7 @@ struct ProjectRoutes: Sendable {
         let filter = try ProjectFilter(match, besides: ["start", "end"])
         let days = try await days(match, tenant.id)
         let report = try await report(tenant.id, days.boundaries, [], filter)
-        return .json { text in
+        return HTTPResponse.json { text in
             days.write(into: &text)
             text.array("results") { text in
                 for bucket in report.buckets {
@@ -80,11 +80,18 @@ struct ProjectRoutes: Sendable {
                         text.object { text in
                             bucket.writeDay(into: &text)
                             result.writeHours(into: &text)
+                            // Older SDKs do not read results without.
+                            text.object("tokens") {
+                                $0.field("in", 0); $0.field("out", 0)
+                            }
+                            text.object("tts") {
+                                $0.field("characters", 0); $0.field("requests", 0)
+                            }
                         }
                     }
                 }
             }
-        }
+        }.known(upTo: report.asOf)
     }
 
     private func breakdown(_ match: Route.Match) async throws -> HTTPResponse {
@@ -95,7 +102,7 @@ struct ProjectRoutes: Sendable {
         }
         let days = try await days(match, tenant.id)
         let report = try await report(tenant.id, days.boundaries, Set(groupings.compactMap(\.dimension)), filter)
-        return .json { text in
+        return HTTPResponse.json { text in
             days.write(into: &text)
             text.array("results") { text in
                 for bucket in report.buckets {
@@ -104,7 +111,7 @@ struct ProjectRoutes: Sendable {
                     }
                 }
             }
-        }
+        }.known(upTo: report.asOf)
     }
 
     /// What can be filtered by: tags and models that were used.
@@ -116,7 +123,7 @@ struct ProjectRoutes: Sendable {
         let ends = [days.first, days.end]
         let tags = try await report(tenant.id, ends, [.tag], ProjectFilter())
         let models = try await report(tenant.id, ends, [.model, .language], ProjectFilter())
-        return .json { text in
+        return HTTPResponse.json { text in
             text.field("tags", tags.buckets.flatMap(\.results).compactMap { $0.group[.tag] })
             text.array("models") { text in
                 for result in models.buckets.flatMap(\.results) {
@@ -129,7 +136,7 @@ struct ProjectRoutes: Sendable {
             }
             text.field("processing_methods", [Self.method])
             text.field("features", [String]())
-        }
+        }.known(upTo: min(tags.asOf, models.asOf))
     }
 
     private func report(

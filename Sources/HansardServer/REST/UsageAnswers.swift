@@ -33,7 +33,8 @@ struct UsageAnswers: Sendable {
         let format = try match.choice("format", Format.self) ?? .json
         let limit = try match.number("limit", 1...width.maximumBuckets) ?? width.defaultBuckets
         let dimensions = try Self.dimensions(match)
-        let list = "usage \(width.rawValue)"
+        // Of another range, tenant or question it would leave something out.
+        let list = "usage \(tenant) \(match.question(besides: ["page", "limit", "format"]))"
         let page = try match.value("page").map { text throws(HansardError) in
             try Cursor(text, of: list, secrets: secrets, parameter: "page", answer: "next_page")
         }
@@ -135,14 +136,28 @@ struct UsageAnswers: Sendable {
 }
 
 extension HTTPResponse {
-    /// A table. What is up to date in it stands in a field of the header, since a table has no place for it.
+    /// Says in the header up to when usage is known, where the body has no place for it.
+    func known(upTo asOf: Date) -> HTTPResponse {
+        var response = self
+        response.headers.add("Data-As-Of", Timestamp.format(asOf))
+        return response
+    }
+
     fileprivate static func csv(asOf: Date, _ write: (inout CSVText) -> Void) -> HTTPResponse {
         var text = CSVText()
         write(&text)
         return HTTPResponse(
-            status: 200,
-            headers: ["Content-Type": "text/csv; charset=utf-8", "Data-As-Of": Timestamp.format(asOf)],
-            body: text.bytes)
+            status: 200, headers: ["Content-Type": "text/csv; charset=utf-8"], body: text.bytes
+        ).known(upTo: asOf)
+    }
+}
+
+extension Route.Match {
+    /// What is asked, in one form, whatever the order of the parameters.
+    fileprivate func question(besides ignored: Set<String>) -> String {
+        request.query.split(separator: "&").filter { part in
+            !ignored.contains(String(part.prefix { $0 != "=" }))
+        }.sorted().joined(separator: "&")
     }
 }
 

@@ -47,6 +47,7 @@ import Web
             ] {
                 let response = await fixture.get(Self.project + path, Self.range + query)
                 let found = try results(response)
+                #expect(response.headers["data-as-of"] != nil)
                 #expect(
                     abs(sum(found, "hours") - hours) < 1e-7 && sum(found, "requests") == requests, "\(path)\(query)")
                 #expect(sum(found, "total_hours") == sum(found, "hours"))

@@ -96,6 +96,21 @@ import Web
         }
     }
 
+    /// A page of one question says nothing of another.
+    @Test func aPageIsOfOneQuestion() async throws {
+        try await UsageFixture.run { fixture async throws in
+            let query = "start_time=2026-01-30T10:00:00Z&end_time=2026-02-03T05:00:00Z&bucket_width=1d&limit=2"
+            let page = try #require(await fixture.get("/v1/usage", query).object["next_page"] as? String)
+            for other in [
+                query.replacing("01-30T10", with: "01-30T00"), query.replacing("02-03", with: "02-02"),
+                query + "&group_by=engine", query + "&engine=deepgram", query.replacing("1d", with: "1h"),
+            ] { #expect(await fixture.get("/v1/usage", "\(other)&page=\(page)").status == 400, "\(other)") }
+            for same in [query.replacing("limit=2", with: "limit=1"), query + "&format=csv"] {
+                #expect(await fixture.get("/v1/usage", "\(same)&page=\(page)").status == 200, "\(same)")
+            }
+        }
+    }
+
     /// Buckets that begin between two pages do not belong to what was asked.
     @Test func withoutAnEndAllPagesEndWhereTheFirstOneDid() async throws {
         try await UsageFixture.run { fixture async throws in
