@@ -1,6 +1,7 @@
 """Random plans and usage, and what they come to by an independent calculation with Python's decimal.
 
-usage: rating_reference.py SEED COUNT; writes a JSON object a line: plan, times, lines, total.
+usage: rating_reference.py SEED COUNT; writes a JSON object a line: plan, times, lines, total, and twice late times, with what they
+change of what was billed before.
 """
 
 import json
@@ -54,9 +55,10 @@ def plan(chance: random.Random) -> dict:
     }
 
 
-def times(chance: random.Random) -> list[dict]:
+def times(chance: random.Random, first: int) -> list[dict]:
+    """Of sessions that are numbered from `first` on."""
     made = []
-    for _ in range(chance.randrange(12)):
+    for number in range(first, first + chance.randrange(12)):
         language, before = chance.choice(LANGUAGES), chance.choice([0, 0, 0, chance.randrange(1, 10_000_000)])
         # A session may have been at several engines, one after the other.
         begins = before == 0
@@ -64,6 +66,7 @@ def times(chance: random.Random) -> list[dict]:
             length = chance.choice([0, 1, chance.randrange(20_000), chance.randrange(20_000_000)])
             made.append(
                 {
+                    "session": number,
                     "engine": chance.choice(ENGINES),
                     "language": language,
                     "isBeginning": begins,
@@ -87,7 +90,7 @@ def rounded(amount: Decimal, places: int) -> Decimal:
 
 
 def plain(amount: Decimal) -> str:
-    return format(rounded(amount, 12).normalize(), "f")
+    return format(rounded(amount, 12).normalize() + 0, "f")
 
 
 def cost(milliseconds: int, charge: dict) -> Decimal:
@@ -103,19 +106,34 @@ def cost(milliseconds: int, charge: dict) -> Decimal:
     return total / unit
 
 
-def rate(plan: dict, times: list[dict]) -> tuple[list[dict], Decimal]:
+def covers(plan: dict, time: dict) -> list[int]:
+    return [
+        index
+        for index, charge in enumerate(plan["charges"])
+        if charge["engine"] in (None, time["engine"]) and charge["language"] in (None, time["language"])
+    ]
+
+
+def rate(plan: dict, earlier: dict | None, times: list[dict]) -> tuple[list[dict], Decimal]:
+    """A session's parts that have a price are billed as one; what it had in an earlier period was billed by that one's plan."""
+    had: dict[int, list[int]] = {}
     places = PLACES[plan["currency"]]
     sums: dict[int | None, list[int]] = {index: [0, 0, 0] for index in range(len(plan["charges"]))}
     for time in times:
-        takers = (
-            index
-            for index, charge in enumerate(plan["charges"])
-            if charge["engine"] in (None, time["engine"]) and charge["language"] in (None, time["language"])
-        )
-        sums_of = sums.setdefault(next(takers, None), [0, 0, 0])
+        if time["session"] not in had:
+            was_priced = earlier is not None and covers(earlier, time)
+            had[time["session"]] = [time["before"], billed(time["before"], earlier)] if was_priced else [0, 0]
+        so_far = had[time["session"]]
+        taker = next(iter(covers(plan, time)), None)
+        paid = time["milliseconds"]
+        if taker is not None:
+            paid = max(0, billed(so_far[0] + time["milliseconds"], plan) - so_far[1])
+            so_far[0] += time["milliseconds"]
+            so_far[1] += paid
+        sums_of = sums.setdefault(taker, [0, 0, 0])
         sums_of[0] += time["isBeginning"]
         sums_of[1] += time["milliseconds"]
-        sums_of[2] += billed(time["before"] + time["milliseconds"], plan) - billed(time["before"], plan)
+        sums_of[2] += paid
     lines, total = [], Decimal(0)
     for index, (sessions, raw, paid) in sums.items():
         charge = plan["charges"][index] if index is not None else None
@@ -152,12 +170,42 @@ def rate(plan: dict, times: list[dict]) -> tuple[list[dict], Decimal]:
     return lines, total
 
 
+FIGURES = ("sessions", "raw", "billed", "included")
+MONEY = ("precise", "amount")
+
+
+def difference(now: list[dict], before: list[dict]) -> list[dict]:
+    """Line by line, rate(all) - rate(billed); lines that are only in what was billed come last."""
+    known = {line["subject"]: line for line in before}
+    nothing = {"subject": "", **dict.fromkeys(FIGURES, 0), **dict.fromkeys(MONEY, "0")}
+    gone = [{**nothing, "subject": subject} for subject in known if subject not in {line["subject"] for line in now}]
+    changed = []
+    for line in now + gone:
+        was = known.get(line["subject"], nothing)
+        figures = {name: line[name] - was[name] for name in FIGURES}
+        money = {name: Decimal(line[name]) - Decimal(was[name]) for name in MONEY}
+        if any(figures.values()) or any(money.values()):
+            places = max(-Decimal(one["amount"]).as_tuple().exponent for one in (line, was))
+            amount = format(money["amount"].quantize(Decimal(1).scaleb(-places)), "f")
+            changed.append({"subject": line["subject"], **figures, "precise": plain(money["precise"]), "amount": amount})
+    return changed
+
+
 def main() -> None:
     chance = random.Random(int(sys.argv[1]))
     for _ in range(int(sys.argv[2])):
-        made, used = plan(chance), times(chance)
-        lines, total = rate(made, used)
-        print(json.dumps({"plan": made, "times": used, "lines": lines, "total": str(total)}))
+        made, used = plan(chance), times(chance, 0)
+        earlier = chance.choice([made, plan(chance), None])
+        lines, total = rate(made, earlier, used)
+        known, billed_before, corrections = list(used), lines, []
+        for turn in (1, 2):
+            late = times(chance, 100 * turn)
+            known += late
+            now, _ = rate(made, earlier, known)
+            corrections.append({"times": late, "lines": difference(now, billed_before)})
+            billed_before = now
+        case = {"plan": made, "earlier": earlier, "times": used, "lines": lines, "total": str(total)}
+        print(json.dumps(case | {"corrections": corrections}))
 
 
 main()

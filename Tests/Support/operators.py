@@ -1,6 +1,5 @@
 """The admin plane as an operator's program calls it."""
 
-import random
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -82,13 +81,13 @@ class Operator:
         return plan
 
     def closable(self) -> str:
-        """A month long before all usage that nobody has closed yet."""
+        """A month long before all usage: the first after those that are closed."""
         path, shut = "/v1/admin/periods?limit=100", set()
         while path:
             page = self.call("GET", path)
             shut |= {one["period"] for one in page.json()["data"] if one["state"] != "open"}
             path = page.links.get("next", {}).get("url")
-        return random.choice([month for month in LONG_AGO if month not in shut])
+        return next(month for month in LONG_AGO if month > max(shut, default=""))
 
     def invoiced(self, tenant: str, commitment: str = "5") -> str:
         """The month of an invoice of the tenant's."""

@@ -80,8 +80,10 @@ public struct UsageSource: Sendable, Equatable {
 public struct ClosingRequest: Sendable {
     /// The month as it is.
     public var period: BillingPeriod
-    /// The first month before it that has usage and is not closed.
+    /// The first month before it that is to be closed first.
     public var earlierMonth: QuotaPeriod?
+    /// A month after it that is closed, or is being closed.
+    public var laterMonth: QuotaPeriod?
     /// Sources whose usage of the month is not all there.
     public var behind: [UsageSource]
     /// How long after its end a month is closed at the earliest.
@@ -91,10 +93,12 @@ public struct ClosingRequest: Sendable {
 
     /// See the members.
     public init(
-        _ period: BillingPeriod, earlierMonth: QuotaPeriod?, behind: [UsageSource], grace: Duration, override: String?
+        _ period: BillingPeriod, earlierMonth: QuotaPeriod?, laterMonth: QuotaPeriod?, behind: [UsageSource],
+        grace: Duration, override: String?
     ) {
         self.period = period
         self.earlierMonth = earlierMonth
+        self.laterMonth = laterMonth
         self.behind = behind
         self.grace = grace
         self.override = override
@@ -123,9 +127,17 @@ public struct ClosingRequest: Sendable {
                 "\(month) ends at \(format(month.end)), and is closed at \(format(earliest)) at the earliest: until then "
                     + "its preview says what it comes to", retryAfter: .seconds(earliest.timeIntervalSince(now)))
         }
+        if let laterMonth {
+            throw HansardError(
+                .conflict,
+                "\(laterMonth) comes after \(month) and is closed or being closed: nothing was owed for \(month), and usage of it "
+                    + "that comes later is an adjustment in the next month that is closed")
+        }
         if let earlierMonth {
             throw HansardError(
-                .conflict, "\(earlierMonth) comes before \(month), has usage and is not closed: close it first")
+                .conflict,
+                "\(earlierMonth) comes before \(month), is not closed, and has usage, a commitment or a credit: close it first"
+            )
         }
         guard override == nil, !behind.isEmpty else { return }
         let named = behind.prefix(Self.named).map {

@@ -1,5 +1,7 @@
 /// Time of a session at one engine within one period.
 public struct BillableTime: Sendable, Hashable {
+    /// Whose time it is; nil is a session of which nothing else is added.
+    public var session: SessionID?
     /// The engine that listened.
     public var engine: String
     /// The language that the client asked for.
@@ -12,7 +14,11 @@ public struct BillableTime: Sendable, Hashable {
     public var milliseconds: Int64
 
     /// See the members.
-    public init(engine: String, language: String, isBeginning: Bool = true, before: Int64 = 0, milliseconds: Int64) {
+    public init(
+        session: SessionID? = nil, engine: String, language: String, isBeginning: Bool = true, before: Int64 = 0,
+        milliseconds: Int64
+    ) {
+        self.session = session
         self.engine = engine
         self.language = language
         self.isBeginning = isBeginning
@@ -63,9 +69,17 @@ public struct RatedLine: Sendable, Hashable {
 
 /// Turns usage into money: the one place that does.
 ///
-/// Times are added in any order; `lines` says what they come to. A session's time is rounded up and brought to the minimum as
-/// a whole: what is billed of a later part is what the whole is billed, less what was billed before it.
+/// Sessions are added in any order, the parts of one after each other; `lines` says what they come to. A session's time is rounded
+/// up and brought to the minimum as a whole, as far as it has a price: what is billed of a later part is what all of it is billed,
+/// less what was billed before, in an earlier period by the plan of that period.
 public struct Rating: Sendable {
+    /// The time of a session that has a price, as far as it has been added, and what it was billed.
+    private struct Priced {
+        var session: SessionID?
+        var milliseconds: Int64 = 0
+        var billed: Int64 = 0
+    }
+
     private struct Sum {
         var sessions = 0
         var raw: Int64 = 0
@@ -73,10 +87,20 @@ public struct Rating: Sendable {
     }
 
     private let plan: PlanVersion
+    private let earlier: PlanVersion?
     private var sums: [RatedLine.Subject: Sum] = [:]
+    private var last = Priced()
 
-    /// - Parameter plan: one that `PlanVersion.check` finds good.
-    public init(_ plan: PlanVersion) { self.plan = plan }
+    /// - Parameters:
+    ///   - plan: one that `PlanVersion.check` finds good.
+    ///   - earlier: what the period before was billed by; nil if nothing was.
+    public init(_ plan: PlanVersion, after earlier: PlanVersion?) {
+        self.plan = plan
+        self.earlier = earlier
+    }
+
+    /// A rating after a period that had the same plan.
+    public init(_ plan: PlanVersion) { self.init(plan, after: plan) }
 
     /// What a session's time is billed, in milliseconds.
     public static func billed(_ milliseconds: Int64, by plan: PlanVersion) -> Int64 {
@@ -87,12 +111,27 @@ public struct Rating: Sendable {
 
     /// Adds a time.
     public mutating func add(_ time: BillableTime) {
+        if time.session == nil || time.session != last.session { last = before(time) }
         let charge = plan.charges.firstIndex { $0.covers(engine: time.engine, language: time.language) }
+        var billed = time.milliseconds
+        if charge != nil {
+            last.milliseconds += time.milliseconds
+            billed = max(0, Self.billed(last.milliseconds, by: plan) - last.billed)
+            last.billed += billed
+        }
         let subject = charge.map(RatedLine.Subject.charge) ?? .unpriced
-        let after = time.before + time.milliseconds
         sums[subject, default: Sum()].sessions += time.isBeginning ? 1 : 0
         sums[subject, default: Sum()].raw += time.milliseconds
-        sums[subject, default: Sum()].billed += Self.billed(after, by: plan) - Self.billed(time.before, by: plan)
+        sums[subject, default: Sum()].billed += billed
+    }
+
+    /// What a session had in earlier periods: all of it as the last of them was billed.
+    private func before(_ time: BillableTime) -> Priced {
+        guard time.before > 0, let earlier,
+            earlier.charges.contains(where: { $0.covers(engine: time.engine, language: time.language) })
+        else { return Priced(session: time.session) }
+        return Priced(
+            session: time.session, milliseconds: time.before, billed: Self.billed(time.before, by: earlier))
     }
 
     /// One line for each charge, whether or not there was time for it, then what has no price, then what the commitment asks

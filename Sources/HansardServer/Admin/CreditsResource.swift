@@ -58,7 +58,8 @@ struct CreditsResource: Sendable {
         try body.end()
         try amount.requireDecimal()
         return try await admin.transactions.run(call, "credit.create") { connection in
-            try await connection.lockedTenant(tenant)
+            // What a tenant was billed outlives it, and so does what is owed to it.
+            try await connection.requireKnown(tenant)
             let currency = try await connection.currency(of: tenant)
             let made = Credit(
                 id: CreditID(UUID()), tenant: tenant, period: period, amount: try amount.credit(in: currency),

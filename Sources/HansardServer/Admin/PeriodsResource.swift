@@ -20,7 +20,7 @@ struct PeriodsResource: Sendable {
         ]
     }
 
-    /// Months with usage, those that were begun to be closed, and the present one; the latest first.
+    /// Months in which somebody owes something or is owed, those that were begun to be closed, and the present one; the latest first.
     private func list(_ call: AdminCall) async throws -> HTTPResponse {
         try call.requireAllTenants(to: "see periods")
         let page = try PageRequest(call, list: "periods", secrets: admin.secrets)
@@ -31,7 +31,7 @@ struct PeriodsResource: Sendable {
                 SELECT m.period, coalesce(b.state, 'open') AS state, b.closing_at, b.closed_at, b.override,
                     coalesce(b.missing_sources, '{}') AS missing_sources, coalesce(b.unbilled, '{}') AS unbilled
                 FROM (
-                    SELECT period FROM usage_months() UNION SELECT period FROM billing_periods
+                    SELECT period FROM billable_months() UNION SELECT period FROM billing_periods
                     UNION SELECT \(present) COLLATE "C"
                 ) AS m
                 LEFT JOIN billing_periods AS b USING (period)

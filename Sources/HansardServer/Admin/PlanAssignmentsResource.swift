@@ -60,9 +60,9 @@ struct PlanAssignmentsResource: Sendable {
         var body = try call.body()
         let plan = try body.required("plan_id") { try $0.plan() }
         let version = try body.required("version") { try $0.integer(PlanVersionsResource.numbers) }
-        let from = try body.required("from_period") { try $0.period() }
+        let from = try body.required("from_period") { try $0.billedMonth() }
         var to: QuotaPeriod?
-        try body.nullable("to_period", { try $0.period() }) { to = $0 }
+        try body.nullable("to_period", { try $0.billedMonth() }) { to = $0 }
         try body.end()
         let made = PlanAssignment(
             tenant: tenant, from: from, to: to, plan: plan, version: version, createdAt: call.now, updatedAt: call.now)
@@ -91,7 +91,7 @@ struct PlanAssignmentsResource: Sendable {
         let from = try call.segment("from_period")
         try call.requireQuery(only: [])
         var body = try call.body()
-        let to = try body.required("to_period") { try $0.value == .null ? nil : $0.period() }
+        let to = try body.required("to_period") { try $0.value == .null ? nil : $0.billedMonth() }
         try body.end()
         return try await admin.transactions.run(call, "plan_assignment.update") { connection in
             let before = try await connection.lockedAssignment(from, of: tenant, expected: expected)

@@ -119,11 +119,14 @@ struct TenantsResource: Sendable {
         return try await admin.transactions.run(call, "tenant.delete") { connection in
             let before = try await connection.lockedTenant(id, expected: expected)
             try await connection.execute("DELETE FROM api_keys WHERE tenant_id = \(id.rawValue)")
+            // What it used is billed still, and nothing after that.
+            try await connection.execute(
+                "SELECT end_assignments(\(id.rawValue), \(QuotaPeriod(call.now).description))")
             // Names are in the answers that are kept for repeated calls. They must be found still, or the tenant is made anew.
             try await connection.execute(
                 """
                 UPDATE kept_answers SET body = jsonb_build_object('id', \(id.rawValue), 'status', 'deleted')::text
-                WHERE position(\(id.description) IN body) > 0
+                WHERE position('"' || \(id.description) || '"' IN body) > 0 AND body NOT LIKE '{"period":%'
                 """)
             try await connection.execute(
                 """
@@ -227,7 +230,7 @@ extension Connection {
     ///
     /// - Parameter expected: the revision that the caller believes in; `.stale` is thrown if it is another.
     @discardableResult func lockedTenant(_ id: TenantID, expected: Int64? = nil) throws -> Tenant {
-        try query("SELECT FROM tenants WHERE tenant_id = \(id.rawValue) FOR UPDATE")
+        try query("SELECT FROM tenants WHERE tenant_id = \(id.rawValue) FOR NO KEY UPDATE")
         let tenant = try tenant(id)
         try requireRevision(tenant.revision, expected)
         return tenant

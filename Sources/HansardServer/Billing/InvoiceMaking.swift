@@ -106,7 +106,8 @@ extension Connection {
 
     /// What all usage of a month, as it is known now, comes to.
     func rated(_ terms: BillingTerms, of tenant: TenantID) throws -> RatedPeriod {
-        var rating = Rating(terms.prices)
+        let month = QuotaPeriod(terms.period.start - 1)
+        var rating = Rating(terms.prices, after: try self.terms(of: tenant, in: month)?.prices)
         let isAudio = terms.prices.time == .audio
         var (session, segment) = (UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), -1)
         while true {
@@ -124,7 +125,8 @@ extension Connection {
                 segment = try row.value("segment")
                 rating.add(
                     BillableTime(
-                        engine: try row.value("engine"), language: try row.value("language"),
+                        session: SessionID(try row.value("session_id")), engine: try row.value("engine"),
+                        language: try row.value("language"),
                         isBeginning: segment == 0, before: try row.value("before_ms"),
                         milliseconds: try row.value("billable_ms")))
             }
@@ -137,16 +139,21 @@ extension Connection {
         return rated
     }
 
-    /// What earlier months that are closed come to now, less all that was billed for them. A month's usage only ever grows: one
-    /// whose sums are those that were billed is as it was.
+    /// What earlier months that are not closed any more come to now, less all that was billed for them: those too that were passed
+    /// over since there was nothing in them. A month's usage only ever grows: one whose sums are those that were billed is as it was.
     private func adjustments(of tenant: TenantID, before period: QuotaPeriod) throws -> [InvoiceLine] {
         let closed = try query(
             """
-            SELECT v.*, b.period FROM billing_periods AS b
-            JOIN plan_assignments AS a ON a.tenant_id = \(tenant.rawValue) AND a.from_period <= b.period
-                AND (a.to_period IS NULL OR a.to_period >= b.period)
+            SELECT v.*, m.period FROM (
+                SELECT period FROM usage_months()
+                UNION SELECT for_period FROM invoice_lines WHERE tenant_id = \(tenant.rawValue)
+            ) AS m
+            JOIN plan_assignments AS a ON a.tenant_id = \(tenant.rawValue) AND a.from_period <= m.period
+                AND (a.to_period IS NULL OR a.to_period >= m.period)
             JOIN plan_versions AS v USING (plan_id, version)
-            WHERE b.state = 'closed' AND b.period < \(period.description) ORDER BY b.period
+            WHERE m.period < \(period.description)
+                AND m.period <= (SELECT max(period) FROM billing_periods WHERE state = 'closed')
+            ORDER BY m.period
             """)
         return try closed.flatMap { row -> [InvoiceLine] in
             let terms = try BillingTerms(row, row.period("period"))

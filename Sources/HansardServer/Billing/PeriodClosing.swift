@@ -22,8 +22,8 @@ struct PeriodClosing: Sendable {
         var known = try await connection.billingPeriod(period)
         let behind = try await connection.usageSources(behind: period.end)
         try ClosingRequest(
-            known, earlierMonth: await connection.earlierMonth(than: period), behind: behind, grace: grace,
-            override: override
+            known, earlierMonth: await connection.earlierMonth(than: period),
+            laterMonth: await connection.laterMonth(than: period), behind: behind, grace: grace, override: override
         ).check(at: now, format: Timestamp.format)
         guard known.state == .open else { return known }
         (known.state, known.closingAt) = (.closing, now)
@@ -148,14 +148,27 @@ extension Connection {
         ).map(UsageSource.init(row:))
     }
 
-    /// The first month before this one that has usage and is not closed.
+    /// The first month before this one that is to be closed before it: one in which somebody owes something or is owed, after the
+    /// last that is closed, or one that is being closed.
     fileprivate func earlierMonth(than period: QuotaPeriod) throws -> QuotaPeriod? {
         try query(
             """
-            SELECT m.period FROM usage_months() AS m
-            WHERE m.period < \(period.description) AND NOT EXISTS (
-                SELECT FROM billing_periods AS b WHERE b.period = m.period AND b.state = 'closed')
+            SELECT m.period FROM (
+                SELECT period FROM billable_months() UNION SELECT period FROM billing_periods WHERE state = 'closing'
+            ) AS m
+            WHERE m.period < \(period.description)
+                AND m.period > coalesce((SELECT max(period) FROM billing_periods WHERE state = 'closed'), '')
             ORDER BY m.period LIMIT 1
+            """
+        ).first?.period("period")
+    }
+
+    /// A month after this one that is closed or being closed.
+    fileprivate func laterMonth(than period: QuotaPeriod) throws -> QuotaPeriod? {
+        try query(
+            """
+            SELECT period FROM billing_periods WHERE state <> 'open' AND period > \(period.description)
+            ORDER BY period LIMIT 1
             """
         ).first?.period("period")
     }

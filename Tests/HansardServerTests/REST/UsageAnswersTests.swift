@@ -218,7 +218,7 @@ import Web
                 ("\(start)&group_by[]=colour", "group_by[]", "'key_id'"), ("\(start)&group_by=", "group_by", "'tag'"),
                 ("\(start)&colour=red", "colour", "known are"), ("\(start)&page=00", "page", "next_page"),
                 ("\(start)&bucket_width=1h&page=\(page)", "page", "next_page"),
-                ("start_time=2026-02-02T10:00:00Z&end_time=2026-02-03T10:00:00Z&page=\(page)", "page", "another range"),
+                ("start_time=2026-02-02T10:00:00Z&end_time=2026-02-03T10:00:00Z&page=\(page)", "page", "next_page"),
                 ("\(start)&end_time=2027-02-01T10:00:00Z&bucket_width=1h", "end_time", "366 days"),
                 ("\(start)&engine=whisper", "engine", "'pocketsphinx'"), ("\(start)&key_id=", "key_id", "1 to 256"),
                 ("\(start)&format=xml", "format", "'csv'"), ("\(start)&tag=%01", "tag", "control characters"),

@@ -178,7 +178,8 @@ import Testing
     private static let month = QuotaPeriod("2026-10")!
 
     private func refusal(
-        _ state: BillingPeriod.State = .open, earlier: QuotaPeriod? = nil, behind: Int = 0,
+        _ state: BillingPeriod.State = .open, earlier: QuotaPeriod? = nil, later: QuotaPeriod? = nil,
+        behind: Int = 0,
         after seconds: Double = 3_600,
         override: String? = nil
     ) -> HansardError? {
@@ -188,8 +189,8 @@ import Testing
                 completeThrough: Self.month.end - Double(number) - 1)
         }
         let request = ClosingRequest(
-            BillingPeriod(period: Self.month, state: state), earlierMonth: earlier, behind: sources,
-            grace: .seconds(3_600), override: override)
+            BillingPeriod(period: Self.month, state: state), earlierMonth: earlier, laterMonth: later,
+            behind: sources, grace: .seconds(3_600), override: override)
         do {
             try request.check(at: Self.month.end + seconds) { "\(Int($0.timeIntervalSince1970))" }
             return nil
@@ -205,7 +206,16 @@ import Testing
 
     @Test func anEarlierMonthComesFirst() {
         let refusal = refusal(earlier: QuotaPeriod("2026-09"), override: "now")
-        #expect(refusal?.message == "2026-09 comes before 2026-10, has usage and is not closed: close it first")
+        #expect(
+            refusal?.message
+                == "2026-09 comes before 2026-10, is not closed, and has usage, a commitment or a credit: close it first"
+        )
+    }
+
+    @Test func aMonthThatWasPassedOverStaysSo() {
+        let refusal = refusal(later: QuotaPeriod("2026-12"), override: "now")
+        #expect(refusal?.code == .conflict && refusal?.message.hasPrefix("2026-12 comes after 2026-10") == true)
+        #expect(self.refusal(.closing, later: QuotaPeriod("2026-12")) == nil, "it only goes on")
     }
 
     @Test func sourcesThatAreBehindAreNamed() {

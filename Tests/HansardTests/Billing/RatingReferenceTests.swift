@@ -9,6 +9,7 @@ private enum Reference {
 
     struct Case: Decodable {
         struct Time: Decodable {
+            var session: Int
             var engine: String
             var language: String
             var isBeginning: Bool
@@ -26,10 +27,19 @@ private enum Reference {
             var amount: String
         }
 
+        /// Usage that comes when the rest is billed, and what it changes.
+        struct Correction: Decodable {
+            var times: [Time]
+            var lines: [Line]
+        }
+
         var plan: PlanVersion
+        /// Of the period before.
+        var earlier: PlanVersion?
         var times: [Time]
         var lines: [Line]
         var total: String
+        var corrections: [Correction]
     }
 
     /// The lines that the script writes.
@@ -63,15 +73,7 @@ private enum Reference {
             for line in try Reference.cases(seed: seed, count: min(Self.batch, Self.count)) {
                 let expected = try decoder.decode(Reference.Case.self, from: line)
                 try expected.plan.check()
-                var rating = Rating(expected.plan)
-                // The order in which usage comes must not matter.
-                for time in expected.times.shuffled() {
-                    rating.add(
-                        BillableTime(
-                            engine: time.engine, language: time.language, isBeginning: time.isBeginning,
-                            before: time.before, milliseconds: time.milliseconds))
-                }
-                let lines = rating.lines
+                let lines = rated(expected.times, in: expected)
                 let said = lines.map { line in
                     Reference.Case.Line(
                         subject: name(line.subject), sessions: line.sessions, raw: line.raw, billed: line.billed,
@@ -81,11 +83,50 @@ private enum Reference {
                 try #require(said == expected.lines, "seed \(seed), plan \(tried)")
                 try #require(total == expected.total, "seed \(seed), plan \(tried)")
                 #expect(lines.allSatisfy { $0.tiers.reduce(0) { $0 + $1.milliseconds } == priced($0) })
+                try check(expected, "seed \(seed), plan \(tried)")
                 tried += 1
                 subjects.formUnion(said.map(\.subject))
             }
         }
         #expect(tried == Self.count && subjects.isSuperset(of: ["charge 0", "charge 2", "unpriced", "commitment"]))
+    }
+
+    private func rated(_ times: [Reference.Case.Time], in expected: Reference.Case) -> [RatedLine] {
+        var rating = Rating(expected.plan, after: expected.earlier)
+        // The order of sessions must not matter.
+        for session in Dictionary(grouping: times, by: \.session).values.shuffled() {
+            let id = SessionID(UUID())
+            for time in session {
+                rating.add(
+                    BillableTime(
+                        session: id, engine: time.engine, language: time.language, isBeginning: time.isBeginning,
+                        before: time.before, milliseconds: time.milliseconds))
+            }
+        }
+        return rating.lines
+    }
+
+    /// What is billed later is what all comes to, less what was billed: line by line, twice.
+    private func check(_ expected: Reference.Case, _ place: String) throws {
+        func period(_ times: [Reference.Case.Time]) -> RatedPeriod {
+            RatedPeriod(
+                period: QuotaPeriod(.distantPast), plan: PlanID(UUID()), version: 1, prices: expected.plan,
+                rated: rated(times, in: expected))
+        }
+        var (known, billed) = (expected.times, period(expected.times).lines)
+        for correction in expected.corrections {
+            known += correction.times
+            let lines = period(known).adjustments(billed: billed)
+            let said = lines.map { line in
+                Reference.Case.Line(
+                    subject: line.subject == .commitment
+                        ? "commitment" : line.subject == .unpriced ? "unpriced" : "\(line.subject)",
+                    sessions: Int(line.sessions), raw: line.raw, billed: line.billed, included: line.included,
+                    precise: "\(line.precise)", amount: "\(line.amount)")
+            }
+            try #require(said == correction.lines, "\(place)")
+            billed += lines
+        }
     }
 
     private func name(_ subject: RatedLine.Subject) -> String {

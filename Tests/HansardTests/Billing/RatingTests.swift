@@ -1,3 +1,4 @@
+import Foundation
 import Hansard
 import Testing
 
@@ -41,6 +42,43 @@ import Testing
             before += part
         }
         #expect(billed == 91_000)
+    }
+
+    /// The minimum is for the time that has a price, whatever comes before it, and it is not billed twice.
+    @Test func theMinimumIsForWhatHasAPrice() throws {
+        let tiers = [try Self.tier(nil, "0.60")]
+        let plan = PlanVersion(
+            currency: Self.dollars, minimum: 15_000,
+            charges: [Charge(engine: "paid", tiers: tiers), Charge(engine: "dear", tiers: tiers)])
+        func billed(_ engines: String...) -> [Int64] {
+            var rating = Rating(plan)
+            let id = SessionID(UUID())
+            for (place, engine) in engines.enumerated() {
+                rating.add(
+                    BillableTime(
+                        session: id, engine: engine, language: "en", isBeginning: place == 0,
+                        before: Int64(place) * 1_000, milliseconds: 1_000))
+            }
+            return rating.lines.map(\.billed)
+        }
+        #expect(billed("free", "paid") == [15_000, 0, 1_000])
+        #expect(billed("paid", "free", "dear") == [15_000, 0, 1_000])
+        #expect(billed("free", "free") == [0, 0, 2_000])
+    }
+
+    /// One second in a month, four in the next, at a minimum of 15 s in either, both or none.
+    @Test func anEarlierPeriodIsBilledByItsOwnPlan() throws {
+        let tiers = [try Self.tier(nil, "0.60")]
+        let (with, without) = (try Self.plan(tiers, minimum: 15_000), try Self.plan(tiers))
+        func later(_ plan: PlanVersion, after earlier: PlanVersion?) -> Int64 {
+            var rating = Rating(plan, after: earlier)
+            rating.add(
+                BillableTime(engine: "e", language: "en", isBeginning: false, before: 1_000, milliseconds: 4_000))
+            return rating.lines[0].billed
+        }
+        #expect(later(with, after: with) == 0 && later(without, after: without) == 4_000)
+        #expect(later(with, after: without) == 14_000 && later(without, after: with) == 0)
+        #expect(later(with, after: nil) == 15_000 && later(without, after: nil) == 4_000)
     }
 
     @Test func theMinimumIsForSessionsThatHadSomething() throws {
