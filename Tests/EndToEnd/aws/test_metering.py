@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from cluster import running_cluster
-from fleet import Fleet, Founding, metric
+from fleet import Fleet, Founding, hansard, metric
 from listen import SAMPLE_BYTES_PER_SECOND, ListenSession
+from operators import Operator
 from places import STAND_INS
 from processes import wait_until
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.parametrize("aws", ["ministack"], indirect=True)
 
 CLOCK = STAND_INS / "clock.so"
 BOUNDARY = datetime(2027, 1, 1, tzinfo=timezone.utc)
+ENDED = "2026-12"
 CLIENTS = 12
 # So much faster than real time do clients speak: ten seconds of audio, after which a record is due, take half a second.
 PACE = 20
@@ -194,6 +196,40 @@ def replay(node, copies: list[Path]) -> None:
     node.start()
 
 
+def verify(fleet: Fleet, period: str):
+    return hansard("usage", "verify", "--period", period, **fleet.settings)
+
+
+def bill(fleet: Fleet) -> dict:
+    """The invoice of the month that has ended."""
+    owner = Operator(fleet.nodes[0], fleet.admin_token())
+    plan = owner.plan(charges=[{"tiers": [{"up_to": 5, "unit_price": "0.0123"}, {"unit_price": "0.0045"}]}], increment_ms=1_000)
+    owner.assigned(fleet.tenant, ENDED, plan_id=plan)
+    path = f"/v1/admin/periods/{ENDED}/close"
+    wait_until(lambda: owner.call("POST", path).status_code == 200, 60, "all lives of all nodes have told what they had")
+    return owner.call("GET", f"/v1/admin/tenants/{fleet.tenant}/invoices/{ENDED}").json()
+
+
+def check_bill(fleet: Fleet) -> None:
+    """Sessions, ledger, sums and invoice lines agree, and if one row does not it is named."""
+    invoice = bill(fleet)
+    ((audio, sessions),) = fleet.database.query(
+        f"SELECT sum(audio_ms), count(DISTINCT session_id) FROM usage_segments WHERE period = '{ENDED}-01'"
+    )
+    (line,) = invoice["lines"]
+    assert (line["raw_ms"], line["sessions"]) == (int(audio), int(sessions))
+    for period in (ENDED, f"{BOUNDARY:%Y-%m}"):
+        done = verify(fleet, period)
+        assert done.returncode == 0 and "agree" in done.stdout, done.stdout + done.stderr
+    alter = f"UPDATE usage_segments SET audio_ms = audio_ms {{}} WHERE period = '{ENDED}-01' AND session_id = '{{}}'"
+    ((session, *_), *_) = fleet.database.query(f"SELECT session_id FROM usage_segments WHERE period = '{ENDED}-01' LIMIT 1")
+    fleet.database.query(alter.format("+ 1", session))
+    done = verify(fleet, ENDED)
+    assert done.returncode == 1 and session in done.stdout, done.stdout + done.stderr
+    fleet.database.query(alter.format("- 1", session))
+    assert verify(fleet, ENDED).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("sessions", "kills"), [(40, 4), pytest.param(200, 20, marks=pytest.mark.long, id="200 sessions")]
 )
@@ -201,7 +237,7 @@ def test_every_millisecond_is_counted_once(stores, aws, table, bucket, node_key,
     ends_at = time.time() + 15 + kills
     environment = where_a_month_ends(ends_at)
     with running_cluster(environment) as cluster, Fleet(
-        Founding(cluster, environment=environment), **(aws.environment(node_key) | stores | environment)
+        Founding(cluster, environment=environment), **(aws.environment(node_key) | stores | environment | {"HANSARD_CLOSE_GRACE": "0s"})
     ) as fleet:
         nodes = [fleet.start(name) for name in ("one", "two", "three")]
         crowd = Crowd(nodes, fleet.key, sessions, until=ends_at + REST_SECONDS, seed=kills)
@@ -240,3 +276,4 @@ def test_every_millisecond_is_counted_once(stores, aws, table, bucket, node_key,
                 replay(node, storm.spools[node.settings["HANSARD_NODE"]])
             wait_until_delivered(nodes)
         assert reports(fleet) == before
+        check_bill(fleet)
