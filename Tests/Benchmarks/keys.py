@@ -18,7 +18,7 @@ PROGRAM = Program(
     # What is the server's own.
     [
         PROJECT / f"Sources/HansardServer/{name}.swift"
-        for name in ("Access/Authenticator", "Access/AccessDirectory", "Settings/DurationText")
+        for name in ("Access/Authenticator", "Access/AccessDirectory", "Logging/Logger+Errors", "Settings/DurationText")
     ],
 )
 COUNT, FEW, MANY, CHANGES = 200_000, 1_000, 11_000, 100
