@@ -114,9 +114,9 @@ struct Parts: Sendable {
         let last = epochFile.last
         let life = makeLife(services, after: last, reaper)
         try await usage.begin(recovery.usage)
+        await settlement.recover(recovery.sessions, strays: recovery.strays)
         if !recovery.sessions.isEmpty {
             logger.notice("finishing sessions of an earlier life", metadata: ["sessions": "\(recovery.sessions.count)"])
-            await settlement.recover(recovery.sessions)
             await settlement.workOnce(patience: limits.startWait)
         }
         // Transcripts can wait in the spool, so that a node starts while a bucket is away; a folder is this machine's.
@@ -279,6 +279,10 @@ struct Parts: Sendable {
                 value: Double(services.held.bytes)),
             Metrics.Gauge(
                 name: "hansard_spool_bytes", help: "Bytes in the spool.", value: Double(services.spool.bytes)),
+            Metrics.Gauge(
+                name: "hansard_spool_unsettled_bytes",
+                help: "Bytes in the spool of sessions of which some store has still to learn.",
+                value: Double(services.spool.unsettledBytes)),
             Metrics.Gauge(
                 name: "hansard_spool_failures_total", help: "Spool writes that failed.",
                 value: Double(services.spool.failures),

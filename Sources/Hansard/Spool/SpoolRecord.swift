@@ -106,7 +106,8 @@ public enum SpoolRecord: Sendable, Equatable, Codable {
 public enum SpoolFraming {
     /// A payload's largest size: a transcript of some hours of dense speech has a few MiB.
     public static let maximumPayload = 64 << 20
-    static let headerBytes = 8
+    /// What precedes the payload.
+    public static let headerBytes = 8
 
     /// Frames one payload of 1...`maximumPayload` bytes.
     public static func frame(_ payload: [UInt8]) -> [UInt8] {
@@ -144,7 +145,10 @@ public enum SpoolFraming {
     }
 }
 
-/// What a spool says about the sessions that a node did not settle before it ended: folded from its records in order.
+/// What a spool says about the sessions that a node did not settle before it ended: folded from its records.
+///
+/// Their order does not matter, nor does it if they come twice: a spool that makes room writes some of them again, behind later
+/// ones. Only what settles a session comes behind all that the session left.
 public struct SpoolRecovery: Sendable {
     /// One unsettled session.
     public struct Unsettled: Sendable, Equatable {
@@ -164,65 +168,88 @@ public struct SpoolRecovery: Sendable {
         public var end: SpooledEnd?
     }
 
-    private var unsettled: [SessionID: Unsettled] = [:]
+    /// A usage record's place in its session.
+    private struct Place: Hashable, Comparable {
+        let segment: Int
+        let sequence: Int
+
+        static func < (one: Place, other: Place) -> Bool {
+            (one.segment, one.sequence) < (other.segment, other.sequence)
+        }
+    }
+
+    /// What is known of a session, whatever came first.
+    private struct Known {
+        var began: SpooledSession?
+        var finals: [Int: FinalResult] = [:]
+        var records: [Place: UsageRecord] = [:]
+        var audioMilliseconds: Int64 = 0
+        var engineMilliseconds: Int64?
+        var lastSeen = Date.distantPast
+        var end: SpooledEnd?
+
+        mutating func used(_ audio: Int64, _ engine: Int64?, at date: Date) {
+            audioMilliseconds = max(audioMilliseconds, audio)
+            if let engine { engineMilliseconds = max(engineMilliseconds ?? 0, engine) }
+            lastSeen = max(lastSeen, date)
+        }
+
+        var sortedRecords: [UsageRecord] { records.sorted { $0.key < $1.key }.map(\.value) }
+
+        var unsettled: Unsettled? {
+            guard let began else { return nil }
+            return Unsettled(
+                began: began, finals: finals.sorted { $0.key < $1.key }.map(\.value), records: sortedRecords,
+                audioMilliseconds: audioMilliseconds, engineMilliseconds: engineMilliseconds,
+                lastSeen: max(began.startedAt, lastSeen), end: end)
+        }
+    }
+
+    private var known: [SessionID: Known] = [:]
     private var settled: Set<SessionID> = []
-    /// Of sessions that had not heard anything when they were written, and may never have.
-    private var early: [SessionID: [UsageRecord]] = [:]
 
     /// A recovery that has seen nothing.
     public init() {}
 
     /// Unsettled sessions in the order in which they began; of the same moment, by their ids.
     public var sessions: [Unsettled] {
-        unsettled.values.sorted {
+        known.values.compactMap(\.unsettled).sorted {
             ($0.began.startedAt, $0.began.session.description) < ($1.began.startedAt, $1.began.session.description)
         }
     }
 
+    /// The other sessions that are not settled: they had not heard anything when they were written, and may never have. All that
+    /// can be done of them is to deliver their usage.
+    public var strays: Set<SessionID> { Set(known.filter { $0.value.began == nil }.keys) }
+
     /// What the ledger may not have yet of sessions that are not settled: what they wrote down, and how it ended.
     public var usage: [UsageRecord] {
-        early.values.flatMap(\.self).sorted { ($0.madeAt, $0.sequence) < ($1.madeAt, $1.sequence) }
-            + sessions.flatMap { $0.records + $0.closingRecords() }
+        let strays = known.values.filter { $0.began == nil }.flatMap(\.sortedRecords)
+        return strays.sorted {
+            ($0.madeAt, $0.session.description, $0.segment, $0.sequence)
+                < ($1.madeAt, $1.session.description, $1.segment, $1.sequence)
+        } + sessions.flatMap { $0.records + $0.closingRecords() }
     }
 
-    /// Takes the next record. Records of unknown or settled sessions change nothing; a repeated final counts once.
+    /// Takes the next record. Finals and usage records count once, and a gap between them is a write that failed: what came after
+    /// it counts all the same.
     public mutating func add(_ record: SpoolRecord) {
+        let id = record.session
+        guard !settled.contains(id) else { return }
         switch record {
-        case .began(let session):
-            guard unsettled[session.session] == nil, !settled.contains(session.session) else { return }
-            unsettled[session.session] = Unsettled(began: session, lastSeen: session.startedAt)
-            for record in early.removeValue(forKey: session.session) ?? [] { add(.metered(record)) }
-        case .final(let id, let final):
-            // A gap is a write that failed; what was said after it counts all the same.
-            guard let session = unsettled[id], final.sequence > session.finals.last?.sequence ?? -1 else { return }
-            unsettled[id]?.finals.append(final)
+        case .began(let session): if known[id]?.began == nil { known[id, default: Known()].began = session }
+        case .final(_, let final):
+            if known[id]?.finals[final.sequence] == nil { known[id, default: Known()].finals[final.sequence] = final }
         case .metered(let record):
-            let id = record.session
-            guard !settled.contains(id) else { return }
-            guard let session = unsettled[id] else {
-                if early[id]?.last != record { early[id, default: []].append(record) }
-                return
-            }
-            guard session.records.last.map({ ($0.segment, $0.sequence) < (record.segment, record.sequence) }) ?? true
-            else { return }
-            unsettled[id]?.records.append(record)
-            add(
-                .usage(
-                    id, audioMilliseconds: record.total.audio, engineMilliseconds: record.total.engine,
-                    at: record.madeAt))
-        case .usage(let id, let milliseconds, let engineMilliseconds, let date):
-            guard let session = unsettled[id] else { return }
-            unsettled[id]?.audioMilliseconds = max(session.audioMilliseconds, milliseconds)
-            if let engineMilliseconds {
-                unsettled[id]?.engineMilliseconds = max(session.engineMilliseconds ?? 0, engineMilliseconds)
-            }
-            unsettled[id]?.lastSeen = max(session.lastSeen, date)
-        case .ended(let id, let end):
-            unsettled[id]?.end = end
-        case .settled(let id):
+            let place = Place(segment: record.segment, sequence: record.sequence)
+            guard known[id]?.records[place] == nil else { return }
+            known[id, default: Known()].records[place] = record
+            known[id]?.used(record.total.audio, record.total.engine, at: record.madeAt)
+        case .usage(_, let audio, let engine, let date): known[id, default: Known()].used(audio, engine, at: date)
+        case .ended(_, let end): known[id, default: Known()].end = end
+        case .settled:
             settled.insert(id)
-            unsettled[id] = nil
-            early[id] = nil
+            known[id] = nil
         }
     }
 }

@@ -50,6 +50,8 @@ actor Settlement {
     /// Bounded by the spool's size: each of them has its records there, and a full spool takes no new sessions.
     private var waiting: [SessionID: Waiting] = [:]
     private var abandoned: [SessionID: (Lease, SessionStatus)] = [:]
+    /// Sessions of an earlier life that are forgotten once the usage ledger has what they wrote down.
+    private var strays: Set<SessionID> = []
     /// The stores that refuse what a session left, so that it is logged once.
     private var refusals: [SessionID: Set<String>] = [:]
     /// The sessions whose last attempt others were in the way of, until it is looked at.
@@ -108,7 +110,10 @@ actor Settlement {
     }
 
     /// Takes what an earlier life of the node did not finish.
-    func recover(_ sessions: [SpoolRecovery.Unsettled]) {
+    ///
+    /// - Parameter strays: sessions of which there is nothing but usage.
+    func recover(_ sessions: [SpoolRecovery.Unsettled], strays: Set<SessionID> = []) {
+        self.strays = strays
         for session in sessions {
             let end = session.resolvedEnd()
             let lease = Lease(
@@ -220,6 +225,10 @@ actor Settlement {
         for (id, item) in waiting where item.progress.steps == [.forget] && isMetered(id) {
             waiting[id] = nil
             refusals[id] = nil
+            spool.append(.settled(id))
+        }
+        for id in strays where isMetered(id) {
+            strays.remove(id)
             spool.append(.settled(id))
         }
     }

@@ -5,22 +5,30 @@ import Logging
 
 /// The node's own durable record of its sessions (`SpoolRecord`), in numbered files under one folder.
 ///
-/// Two threads: one writes, one calls fdatasync, so that a slow disk's sync never delays the next final. A record's
+/// One thread writes and another calls fdatasync, so that a slow disk's sync never delays the next final. A record's
 /// completion is called once it has been handed to the operating system (it then survives the process) or, if asked
-/// for, once it is on the disk. A file is deleted when every session that began in it or before it is settled.
+/// for, once it is on the disk. Which files go, and when, `SpoolContents` decides.
 final class Spool: Sendable {
     /// A new file is begun when the current one is longer.
     static let fileBytes = 16 << 20
     /// A record that nobody waits for reaches the disk within this.
     static let syncInterval = Duration.milliseconds(200)
+    /// Nothing is carried before so many files are full of what nobody needs.
+    static let leastGarbageFiles = 4
+    /// A file is not longer than this part of what the spool may hold: only whole files can go, and `leastGarbageFiles` of them,
+    /// the one that is written and the one that is carried must not fill it.
+    static let leastFiles = 16
 
-    private struct State {
+    struct State {
         var index = 0
         var handle: FileHandle?
-        /// The lengths of the files by number.
-        var files: [Int: Int] = [:]
-        /// The file in which each unsettled session began.
-        var unsettled: [SessionID: Int] = [:]
+        var contents: SpoolContents
+        /// Files are being deleted, or one is being carried.
+        var isMakingRoom = false
+        /// How long the last step was put off because it failed; nil if it did not.
+        var pause: Duration?
+        /// That is not over.
+        var isPaused = false
         var isSyncScheduled = false
         var failures = 0
         /// The open folder, whose lock says that this process has the spool.
@@ -34,32 +42,41 @@ final class Spool: Sendable {
     private let maximumBytes: Int
     private let fileBytes: Int
     private let syncData: @Sendable (Int32) -> Bool
-    private let logger: Logger
+    let readFile: @Sendable (URL) throws -> [UInt8]
+    let firstPause: Duration
+    let logger: Logger
     let writer = WorkerThread(name: "spool-write")
-    private let syncer = WorkerThread(name: "spool-sync")
-    private let state = Locked(State())
+    let syncer = WorkerThread(name: "spool-sync")
+    /// Reads what is carried: that takes a while, and finals wait for the writer.
+    let reader = WorkerThread(name: "spool-read")
+    let state: Locked<State>
 
     /// Opens the spool and reads what an earlier life of the node left in it.
     ///
     /// - Parameters:
     ///   - folder: made if it does not exist.
     ///   - maximumBytes: the size at which `isFull` says so. Records are taken even then: they are never dropped.
-    ///   - fileBytes: a new file is begun when the current one is longer, or longer than a quarter of `maximumBytes`: only
-    ///     whole files can be deleted, and a settled one must not keep the spool full.
+    ///   - fileBytes: a new file is begun when the current one is longer, or longer than its part of `maximumBytes`.
     ///   - sync: brings a file's data to the disk, and says whether it did.
+    ///   - readFile: reads a file that is carried.
+    ///   - firstPause: how long it waits before it makes room again, if it failed to.
     /// - Throws: `.unavailable` if the folder cannot be used.
     static func open(
         folder: URL, maximumBytes: Int, fileBytes: Int = Spool.fileBytes,
-        sync: @escaping @Sendable (Int32) -> Bool = Spool.fileDataSync, logger: Logger
+        sync: @escaping @Sendable (Int32) -> Bool = Spool.fileDataSync,
+        readFile: @escaping @Sendable (URL) throws -> [UInt8] = Spool.contents,
+        firstPause: Duration = Spool.roomPauses.lowerBound, logger: Logger
     ) throws(HansardError) -> (Spool, SpoolRecovery) {
         let spool = Spool(
-            folder: folder, maximumBytes: maximumBytes, fileBytes: min(fileBytes, maximumBytes / 4), sync: sync,
-            logger: logger)
+            folder: folder, maximumBytes: maximumBytes, fileBytes: min(fileBytes, maximumBytes / leastFiles),
+            sync: sync, readFile: readFile, firstPause: firstPause, logger: logger)
         do {
             try spool.makeFolder()
             let identity = try SpoolIdentity.of(folder)
             spool.state.withLock { $0.identity = identity }
-            return (spool, try spool.recover())
+            let recovery = try spool.recover()
+            spool.writer.execute { spool.makeRoom() }
+            return (spool, recovery)
         } catch {
             spool.close()
             let reason = (error as? HansardError)?.explanation ?? "\(error)"
@@ -68,24 +85,32 @@ final class Spool: Sendable {
     }
 
     private init(
-        folder: URL, maximumBytes: Int, fileBytes: Int, sync: @escaping @Sendable (Int32) -> Bool, logger: Logger
+        folder: URL, maximumBytes: Int, fileBytes: Int, sync: @escaping @Sendable (Int32) -> Bool,
+        readFile: @escaping @Sendable (URL) throws -> [UInt8], firstPause: Duration, logger: Logger
     ) {
         self.folder = folder
         self.maximumBytes = maximumBytes
         self.fileBytes = fileBytes
         self.syncData = sync
+        self.readFile = readFile
+        self.firstPause = firstPause
         self.logger = logger
+        state = Locked(State(contents: SpoolContents(leastGarbage: Self.leastGarbageFiles * fileBytes)))
     }
 
     /// https://man7.org/linux/man-pages/man2/fdatasync.2.html
     static let fileDataSync: @Sendable (Int32) -> Bool = { fdatasync($0) == 0 }
 
+    static let contents: @Sendable (URL) throws -> [UInt8] = { [UInt8](try Data(contentsOf: $0)) }
+
     /// Which spool this is, for as long as its folder lasts.
     var identity: UUID { state.withLock(\.identity) }
     /// How many bytes the files hold.
-    var bytes: Int { state.withLock { $0.files.values.reduce(0, +) } }
+    var bytes: Int { state.withLock(\.contents.bytes) }
+    /// How many of them are of sessions that are not settled.
+    var unsettledBytes: Int { state.withLock(\.contents.liveBytes) }
     /// How many sessions are not settled.
-    var unsettledSessions: Int { state.withLock(\.unsettled.count) }
+    var unsettledSessions: Int { state.withLock(\.contents.sessions) }
     /// Writes that failed since the start.
     var failures: Int { state.withLock(\.failures) }
     /// Whether new sessions must be refused until older ones are settled.
@@ -98,7 +123,7 @@ final class Spool: Sendable {
     func probe() { append(.settled(SessionID(startedAt: .distantPast, random: [UInt8](repeating: 0, count: 10)))) }
 
     /// Appends a record. Any thread; the completion comes on one of the spool's threads, in the order of the records
-    /// within each kind of waiting.
+    /// within each kind of waiting. Of a record that settles a session it comes when the files are gone that nobody needs now.
     ///
     /// - Parameters:
     ///   - untilOnDisk: true to be told only after fdatasync.
@@ -108,13 +133,14 @@ final class Spool: Sendable {
     ) {
         let accepted = writer.execute { [self] in
             guard let handle = write(record) else { return completion(false) }
+            var done: @Sendable () -> Void = { completion(true) }
             if untilOnDisk {
                 // This file, even if another has been begun when the turn of its sync comes.
                 syncer.execute { completion(self.sync(handle)) }
-            } else {
-                completion(true)
-                scheduleSync()
+                done = {}
             }
+            if case .settled = record { makeRoom(then: done) } else { done() }
+            if !untilOnDisk { scheduleSync() }
         }
         if !accepted { completion(false) }
     }
@@ -129,6 +155,8 @@ final class Spool: Sendable {
     /// Writes and syncs what has been given, then closes. Blocks the caller; not for event loops.
     func close() {
         writer.stop()
+        reader.stop()
+        reader.join()
         writer.join()
         if let handle = state.withLock(\.handle) { syncer.execute { _ = self.sync(handle) } }
         syncer.stop()
@@ -177,46 +205,45 @@ final class Spool: Sendable {
                 throw HansardError(.invalid, "a record of \(payload.count) bytes is too large for the spool")
             }
             let frame = Data(SpoolFraming.frame(payload))
-            let handle = try currentHandle()
-            do {
-                try handle.write(contentsOf: frame)
-            } catch {
-                dropTornEnd(of: handle)
-                throw error
-            }
-            written(record, bytes: frame.count)
-            if case .settled = record { deleteSettledFiles() }
-            return handle
+            return try write(frame) { $0.add(frame.count, of: record) }
         } catch {
-            let isNews = state.withLock { state in
-                defer { state.isFailing = true }
-                state.failures += 1
-                return !state.isFailing
-            }
-            if isNews { logger.error("the spool cannot be written", error) }
+            wasRefused(error)
             return nil
         }
     }
 
-    private func written(_ record: SpoolRecord, bytes: Int) {
+    /// Writes frames, all to one file.
+    ///
+    /// - Parameter note: tells the contents whose they are.
+    func write(_ frames: Data, note: (inout SpoolContents) -> Void) throws -> FileHandle {
+        let handle = try currentHandle()
+        do {
+            try handle.write(contentsOf: frames)
+        } catch {
+            dropTornEnd(of: handle)
+            throw error
+        }
         let isNews = state.withLock { state in
             defer { state.isFailing = false }
-            state.files[state.index, default: 0] += bytes
-            switch record {
-            case .began(let session): state.unsettled[session.session] = state.unsettled[session.session] ?? state.index
-            // A session that hears nothing begins with this.
-            case .metered(let record) where record.isFirst: state.unsettled[record.session] = state.index
-            case .settled(let session): state.unsettled[session] = nil
-            default: break
-            }
+            note(&state.contents)
             return state.isFailing
         }
         if isNews { logger.notice("the spool can be written again") }
+        return handle
+    }
+
+    func wasRefused(_ error: any Error) {
+        let isNews = state.withLock { state in
+            defer { state.isFailing = true }
+            state.failures += 1
+            return !state.isFailing
+        }
+        if isNews { logger.error("the spool cannot be written", error) }
     }
 
     /// After a partial write: what would follow a torn record could not be read again. A file that cannot be cut is left.
     private func dropTornEnd(of handle: FileHandle) {
-        let length = state.withLock { $0.files[$0.index, default: 0] }
+        let length = state.withLock(\.contents.currentBytes)
         do {
             try handle.truncate(atOffset: UInt64(length))
         } catch {
@@ -226,7 +253,7 @@ final class Spool: Sendable {
     }
 
     private func currentHandle() throws -> FileHandle {
-        let (handle, length) = state.withLock { ($0.handle, $0.files[$0.index, default: 0]) }
+        let (handle, length) = state.withLock { ($0.handle, $0.contents.currentBytes) }
         if let handle {
             if length < fileBytes { return handle }
             state.withLock { $0.handle = nil }
@@ -247,24 +274,9 @@ final class Spool: Sendable {
         try FileManager.syncFolder(folder)
         state.withLock { state in
             state.handle = fresh
-            state.files[index] = 0
+            state.contents.begin(index)
         }
         return fresh
-    }
-
-    /// Oldest first, and none after one that stays: what became of an early file's sessions is told in a later one.
-    private func deleteSettledFiles() {
-        let deletable = state.withLock { state in
-            let oldest = state.unsettled.values.min() ?? state.index
-            return state.files.keys.filter { $0 < oldest }.sorted()
-        }
-        for index in deletable {
-            guard unlink(url(of: index).path) == 0 || errno == ENOENT else {
-                logger.warning("a spool file cannot be deleted", metadata: ["file": "\(index)", "errno": "\(errno)"])
-                return
-            }
-            state.withLock { $0.files[index] = nil }
-        }
     }
 
     /// The pause gathers what comes meanwhile into one sync. It is not made on the syncer's thread, where it would hold up
@@ -286,17 +298,20 @@ final class Spool: Sendable {
 
     // MARK: The syncer's thread
 
-    private func sync(_ handle: FileHandle) -> Bool {
-        forgetIfDeleted(handle)
-        if syncData(handle.fileDescriptor) { return true }
+    /// - Returns: whether all that was written to the file is on the disk.
+    func sync(_ handle: FileHandle) -> Bool {
+        let isDeleted = forgetIfDeleted(handle)
+        if syncData(handle.fileDescriptor) { return !isDeleted }
         state.withLock { $0.failures += 1 }
         return false
     }
 
     /// A file that somebody deleted takes writes and keeps nothing: what comes next goes to a new one.
-    private func forgetIfDeleted(_ handle: FileHandle) {
+    ///
+    /// - Returns: whether it was.
+    private func forgetIfDeleted(_ handle: FileHandle) -> Bool {
         var status = stat()
-        guard fstat(handle.fileDescriptor, &status) == 0, status.st_nlink == 0 else { return }
+        guard fstat(handle.fileDescriptor, &status) == 0, status.st_nlink == 0 else { return false }
         let isNews = state.withLock { state in
             guard state.handle === handle else { return false }
             state.handle = nil
@@ -304,11 +319,12 @@ final class Spool: Sendable {
             return true
         }
         if isNews { logger.error("the spool's file has been deleted; what it held does not survive the process") }
+        return true
     }
 
     // MARK: Recovery
 
-    private func url(of index: Int) -> URL {
+    func url(of index: Int) -> URL {
         let digits = String(index)
         return folder.appending(path: String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".spool")
     }
@@ -319,34 +335,50 @@ final class Spool: Sendable {
         let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".spool") }
         let indexes = names.compactMap { Int($0.dropLast(".spool".count)) }.sorted()
         var recovery = SpoolRecovery()
+        var contents = state.withLock(\.contents)
         for index in indexes {
-            let bytes = try [UInt8](Data(contentsOf: url(of: index)))
+            let bytes = try Self.contents(url(of: index))
             let (payloads, goodBytes) = SpoolFraming.payloads(in: bytes)
             if goodBytes < bytes.count {
                 logger.notice(
                     "a spool file ends in a torn record",
                     metadata: ["file": "\(index)", "good_bytes": "\(goodBytes)", "bytes": "\(bytes.count)"])
             }
-            for payload in payloads { try add(payload, from: index, to: &recovery) }
-            state.withLock { $0.files[index] = bytes.count }
+            contents.begin(index)
+            for payload in payloads {
+                let record = try record(payload, of: index)
+                recovery.add(record)
+                contents.add(payload.count + SpoolFraming.headerBytes, of: record)
+            }
+            contents.addTorn(bytes.count - goodBytes)
         }
-        let unsettled = Set(recovery.sessions.map(\.began.session))
+        contents.keep(recovery.strays.union(recovery.sessions.map(\.began.session)))
         state.withLock { state in
             state.index = indexes.last ?? 0
-            state.unsettled = state.unsettled.filter { unsettled.contains($0.key) }
+            state.contents = contents
         }
-        deleteSettledFiles()
+        try syncLeft(indexes)
+        if case .delete(let files) = contents.nextStep { delete(files) }
         return recovery
     }
 
-    private func add(_ payload: ArraySlice<UInt8>, from index: Int, to recovery: inout SpoolRecovery) throws {
+    private func record(_ payload: ArraySlice<UInt8>, of index: Int) throws -> SpoolRecord {
         do {
-            let record = try JSONDecoder().decode(SpoolRecord.self, from: Data(payload))
-            recovery.add(record)
-            if case .began(let session) = record { state.withLock { $0.unsettled[session.session] = index } }
+            return try JSONDecoder().decode(SpoolRecord.self, from: Data(payload))
         } catch {
             // The checksum is right, so another version of Hansard wrote it: better to stop than to lose it.
             throw HansardError(.internal, "file \(index) of the spool holds a record of an unknown form: \(error)")
+        }
+    }
+
+    /// What a killed process wrote need not be on the disk, and files are deleted because of it.
+    private func syncLeft(_ indexes: [Int]) throws {
+        for index in indexes {
+            let handle = try FileHandle(forReadingFrom: url(of: index))
+            guard syncData(handle.fileDescriptor) else {
+                throw HansardError(
+                    .unavailable, "its file \(index) cannot be synced: \(String(cString: strerror(errno)))")
+            }
         }
     }
 }

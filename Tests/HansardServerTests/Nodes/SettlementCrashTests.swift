@@ -1,3 +1,4 @@
+import EventLoops
 import Foundation
 import Hansard
 import Testing
@@ -59,6 +60,37 @@ import Testing
         }
         fixture.expectAllIsDone(end)
         next.close()
+    }
+
+    /// Of a session that heard nothing there is usage alone: the spool keeps it until the ledger has it.
+    @Test func aSessionThatHeardNothingIsForgottenWithItsUsage() async throws {
+        let fixture = try SettlementFixture()
+        let (spool, _) = try fixture.disk.open()
+        let session = Sample.session(1)
+        let used = UsageRecord(
+            session: session, tenant: Sample.tenant, key: Sample.key, engine: "synthetic", model: "", language: "",
+            tags: [], region: "", channels: 1, startedAt: session.startedAt)
+        #expect(await spool.appended(.metered(used)))
+        spool.close()
+        let isDelivered = Locked(false)
+        for _ in 1...2 {
+            let (next, recovery) = try fixture.disk.open()
+            #expect(recovery.sessions.isEmpty && recovery.strays == [session] && recovery.usage == [used])
+            let life = fixture.settlement(next) { _ in isDelivered.withLock { $0 } }
+            await life.recover(recovery.sessions, strays: recovery.strays)
+            await life.workOnce()
+            #expect(next.unsettledSessions == 1)
+            next.close()
+        }
+        isDelivered.withLock { $0 = true }
+        let (last, recovery) = try fixture.disk.open()
+        let life = fixture.settlement(last) { _ in isDelivered.withLock { $0 } }
+        await life.recover(recovery.sessions, strays: recovery.strays)
+        await life.workOnce()
+        last.close()
+        let (again, nothing) = try fixture.disk.open()
+        again.close()
+        #expect(nothing.strays.isEmpty && nothing.usage.isEmpty)
     }
 
     /// kill -9 in the middle of speech: every final that was written is in the transcript, and the session is interrupted.

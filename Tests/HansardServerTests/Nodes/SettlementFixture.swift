@@ -27,11 +27,14 @@ struct SettlementFixture {
         return limits
     }
 
-    func settlement(_ spool: Spool, limits: Settlement.Limits = Self.limits) -> Settlement {
+    func settlement(
+        _ spool: Spool, limits: Settlement.Limits = Self.limits,
+        isMetered: @escaping @Sendable (SessionID) -> Bool = { _ in true }
+    ) -> Settlement {
         Settlement(
             transcripts: transcripts, connections: connections, usage: usage, spool: spool,
             health: StoreHealth(logger: log.logger), metrics: metrics,
-            logger: log.logger, limits: limits)
+            logger: log.logger, limits: limits, isMetered: isMetered)
     }
 
     /// A session that holds its slot and is known to the spool, and its end.

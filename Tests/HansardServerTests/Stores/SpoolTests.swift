@@ -11,13 +11,17 @@ struct SpoolFixture {
     let log = LogRecorder()
 
     init() throws { folder = try TestFolder() }
+    init(folder: TestFolder) { self.folder = folder }
 
     func open(
         maximumBytes: Int = 1 << 30, fileBytes: Int = Spool.fileBytes,
-        sync: @escaping @Sendable (Int32) -> Bool = Spool.fileDataSync
+        sync: @escaping @Sendable (Int32) -> Bool = Spool.fileDataSync,
+        readFile: @escaping @Sendable (URL) throws -> [UInt8] = Spool.contents,
+        firstPause: Duration = Spool.roomPauses.lowerBound
     ) throws -> (Spool, SpoolRecovery) {
         try Spool.open(
-            folder: folder.url, maximumBytes: maximumBytes, fileBytes: fileBytes, sync: sync, logger: log.logger)
+            folder: folder.url, maximumBytes: maximumBytes, fileBytes: fileBytes, sync: sync, readFile: readFile,
+            firstPause: firstPause, logger: log.logger)
     }
 
     /// What a new start would find; the spool must have been closed.

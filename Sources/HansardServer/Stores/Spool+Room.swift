@@ -1,0 +1,157 @@
+import EventLoops
+import Foundation
+import Hansard
+import Logging
+
+/// How files go that nobody needs, and how the oldest is carried.
+///
+/// Whatever is deleted, what makes it superfluous is on the disk before: the `settled` records of its sessions, since sessions
+/// that were carried would come back with a part of what they left, and the records that were carried. A crash before the
+/// deletion leaves these twice, which recovery does not mind. The order is kept by the threads: the writer decides, and looks
+/// at that moment whether a session is settled, so that nothing of it comes behind its `settled`; the reader reads; the syncer
+/// syncs and deletes. One of these is under way at a time (`isMakingRoom`).
+///
+/// A file that cannot be read as far as it was written is not carried: it stays until its sessions are settled, and all behind
+/// it. What follows the damage may be readable the next time, and whether it is needed nobody can tell; sessions end, and a
+/// spool that is full takes no new ones, but loses nothing.
+extension Spool {
+    /// A file is carried in pieces of this size, each on the disk before the next is written: what sessions write goes
+    /// between, and what they wait for on the disk waits for one piece at most.
+    static let carryBytes = 256 << 10
+    /// What fails is begun anew after a pause, twice as long each time, within these: what a carry has written by then is in the
+    /// spool twice.
+    static let roomPauses = Duration.seconds(30)...Duration.seconds(600)
+
+    /// Does what `SpoolContents` says is next, and goes on until there is nothing to do. The writer's thread; called whenever a
+    /// session was settled.
+    ///
+    /// - Parameter done: called when all files are gone that can go at once.
+    func makeRoom(then done: @escaping @Sendable () -> Void = {}) {
+        let (step, handle, failures) = state.withLock { state in
+            var step = state.isMakingRoom ? nil : state.contents.nextStep
+            if case .carry = step, state.isPaused { step = nil }
+            if step != nil { state.isMakingRoom = true }
+            return (step, state.handle, state.failures)
+        }
+        switch step {
+        case .delete(let files):
+            syncer.execute { [self] in
+                // The files before this one were given to the syncer when they were left.
+                let isDone = (handle.map { sync($0) } ?? true) && delete(files)
+                if isDone { finish() } else { putOff() }
+                done()
+            }
+        case .carry(let file):
+            reader.execute { [self] in read(file, failures: failures) }
+            done()
+        case nil: done()
+        }
+    }
+
+    /// A step is done, and the next one follows.
+    private func finish() {
+        state.withLock { state in
+            state.isMakingRoom = false
+            state.pause = nil
+        }
+        writer.execute { [self] in makeRoom() }
+    }
+
+    /// A step failed: nothing has changed, and it is tried again after a pause. A deletion also when another session is settled.
+    private func putOff() {
+        let pause: Duration? = state.withLock { state in
+            state.isMakingRoom = false
+            guard !state.isPaused else { return nil }
+            let pause = min(state.pause.map { $0 * 2 } ?? firstPause, Self.roomPauses.upperBound)
+            (state.pause, state.isPaused) = (pause, true)
+            return pause
+        }
+        guard let pause else { return }
+        Task { [weak self] in
+            try? await Task.sleep(for: pause)
+            self?.writer.execute { [weak self] in self?.tryAgain() }
+        }
+    }
+
+    private func tryAgain() {
+        state.withLock { $0.isPaused = false }
+        makeRoom()
+    }
+
+    // MARK: The syncer's thread
+
+    /// Oldest first, and none after one that stays: what became of an early file's sessions is told in a later one.
+    @discardableResult
+    func delete(_ files: [Int]) -> Bool {
+        for file in files {
+            let url = url(of: file)
+            guard unlink(url.path) == 0 || errno == ENOENT else {
+                logger.warning("a spool file cannot be deleted", metadata: ["file": "\(file)", "errno": "\(errno)"])
+                return false
+            }
+            state.withLock { $0.contents.deleted(file) }
+            // Else a power failure could bring it back, and take the next one.
+            try? FileManager.syncFolder(url.deletingLastPathComponent())
+        }
+        return true
+    }
+
+    // MARK: The reader's thread
+
+    /// The file is not written any more.
+    private func read(_ file: Int, failures: Int) {
+        do {
+            let carry = try SpoolCarry(
+                file: file, bytes: readFile(url(of: file)), pieceBytes: Self.carryBytes, failures: failures)
+            let readableBytes = state.withLock { $0.contents.readableBytes(of: file) }
+            if carry.readableBytes < readableBytes {
+                logger.error(
+                    "a spool file is damaged; it stays until its sessions are settled, and all behind it",
+                    metadata: [
+                        "file": "\(file)", "good_bytes": "\(carry.readableBytes)", "bytes": "\(readableBytes)",
+                    ])
+                state.withLock { $0.contents.isDamaged(file) }
+                return finish()
+            }
+            writer.execute { [self] in write(carry, from: 0) }
+        } catch let error as CocoaError where error.code == .fileReadNoSuchFile {
+            logger.error("a spool file is gone, and what it held", metadata: ["file": "\(file)"])
+            state.withLock { $0.contents.carried(file) }
+            finish()
+        } catch {
+            logger.warning("a spool file cannot be carried", error)
+            putOff()
+        }
+    }
+
+    // MARK: The writer's thread
+
+    /// Writes a piece, and the others after it; nothing of sessions that are settled by now.
+    private func write(_ carry: SpoolCarry, from piece: Int) {
+        guard piece < carry.pieces.count else {
+            // Nothing of it need be kept, so that it is deleted next.
+            state.withLock { $0.contents.carried(carry.file) }
+            return finish()
+        }
+        let frames = carry.pieces[piece].filter { frame in
+            state.withLock { $0.contents.isUnsettled(frame.session) }
+        }
+        guard !frames.isEmpty else {
+            writer.execute { [self] in write(carry, from: piece + 1) }
+            return
+        }
+        do {
+            let handle = try write(carry.data(of: frames)) { contents in
+                for frame in frames { contents.add(frame.range.count, of: frame.session) }
+            }
+            syncer.execute { [self] in
+                // Any failure since the beginning may be of what was carried: a file that was left meanwhile, or deleted.
+                guard sync(handle), state.withLock(\.failures) == carry.failures else { return putOff() }
+                writer.execute { [self] in write(carry, from: piece + 1) }
+            }
+        } catch {
+            wasRefused(error)
+            putOff()
+        }
+    }
+}
