@@ -50,7 +50,8 @@ prove: test ## The tests, and then the long checks
 bench: packages test-packages venv stand-ins ## Prints the figures of docs/performance.md; writes nothing else
 	@.ci/install-packages $(BENCH_PACKAGES)
 	swift build -c release --product hansard
-	for part in local_engine latency gateway relay aws_request aws_calls aws_claims keys admin_reads revocation usage_ledger billing; do \
+	for part in local_engine latency gateway relay aws_request aws_calls aws_claims keys admin_reads revocation usage_ledger spool_append \
+		billing; do \
 		BOTO_DISABLE_CRT=true PYTHONPATH=Tests/Support:Tests .venvs/tests/bin/python Tests/Benchmarks/$$part.py; done
 
 format: ## Formats the Swift sources in place
