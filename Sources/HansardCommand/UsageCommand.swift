@@ -16,7 +16,7 @@ struct UsageVerifyCommand: AsyncParsableCommand {
         discussion: """
             Reads only, with HANSARD_DATABASE_OWNER_URL, or HANSARD_DATABASE_URL without it. Prints each difference with \
             its session, at most 100 of each kind. Usage that came after its month was closed is told as late: it is no \
-            difference, and the next invoice has it. Sessions that are live are compared as far as they have got.
+            difference, and the next invoice has it. Records that were taken out after their time are told as gone. Sessions that are live are compared as far as they have got.
 
             EXIT STATUS
             0 everything agrees; 1 something does not, or the database is away; 2 settings or options are wrong

@@ -141,7 +141,7 @@ struct Parts: Sendable {
             services: services, access: access, life: life, audit: audit, transcripts: transcripts,
             admin: AdminPlane(services: admin),
             erasure: TranscriptErasure(pool: pool, transcripts: transcripts, node: settings.node, logger: logger),
-            pruning: RowPruning(pool: pool, metrics: metrics, logger: logger),
+            pruning: RowPruning(pool: pool, metrics: metrics, logger: logger, recordsDays: settings.usageRecordsDays),
             auditHeads: AuditHeads(pool: pool, store: transcripts, metrics: metrics, logger: logger),
             requestLimits: RequestLimits(
                 .init(

@@ -76,6 +76,7 @@ struct SettingsTests {
         ("HANSARD_SPOOL_MAX_AGE", "24h", "24h", "59s"),
         ("HANSARD_CLOSE_GRACE", "2h", "2h", "721h"),
         ("HANSARD_INVOICE_ISSUER", "Müller & Söhne", "Müller & Söhne", " Müller"),
+        ("HANSARD_USAGE_RECORDS_DAYS", "31", "31", "30"),
         ("HANSARD_SPOOL_MAX_BYTES", "64MiB", "64MiB", "64MB"),
         ("HANSARD_SPOOL_MAX_BYTES", "1048577", "1048577", "1KiB"),
         ("HANSARD_SPOOL_MAX_BYTES", "1024KiB", "1MiB", "9999999999GiB"),

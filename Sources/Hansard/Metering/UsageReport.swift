@@ -124,6 +124,12 @@ public struct UsageReport: Sendable, Equatable {
         self.asOf = asOf
     }
 
+    /// What an answer by the minute is of a time whose records went.
+    public static var recordsAreGone: HansardError {
+        HansardError(
+            .contradictory, "what was used then is no longer known by the minute: ask with bucket_width=1h or longer")
+    }
+
     /// What an answer is that would have more than `maximumResults`.
     public static var tooManyResults: HansardError {
         HansardError(

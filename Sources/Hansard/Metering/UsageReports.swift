@@ -7,7 +7,7 @@ public import FoundationEssentials
 public protocol UsageReports: Sendable {
     /// Usage by time, exact whether or not it has been rolled up yet.
     ///
-    /// - Throws: `UsageReport.tooManyResults`.
+    /// - Throws: `UsageReport.tooManyResults`, or `UsageReport.recordsAreGone` by the minute.
     func report(_ query: UsageQuery) async throws -> UsageReport
     /// What each session used that began in a stretch of time, by its id, newest first.
     ///

@@ -21,6 +21,8 @@ public struct UsageVerification: Sendable {
             case invoices
             /// Usage that came after its month was closed: no fault, the next invoice has it.
             case late
+            /// Records that were taken out after their time: no fault, and those that are there are compared.
+            case gone
         }
 
         /// What is compared.
@@ -28,7 +30,7 @@ public struct UsageVerification: Sendable {
         /// Where, and what each side says.
         public var text: String
         /// Whether it is a fault.
-        public var isFault: Bool { check != .late }
+        public var isFault: Bool { check != .late && check != .gone }
 
         init(_ check: Check, _ text: String) {
             self.check = check
@@ -62,11 +64,14 @@ public struct UsageVerification: Sendable {
         let period = period
         do {
             let findings = try await pool.asOperator(isolation: .repeatableReadOnly) { connection in
-                var findings = try await connection.sessionFindings(period) + connection.recordFindings(period)
+                let droppedAt = try await connection.recordsDroppedAt(period)
+                var findings = try await connection.sessionFindings(period)
+                findings += try await connection.recordFindings(period, droppedAt: droppedAt)
                 findings += try await connection.markFindings(period) + connection.hourFindings(period)
                 findings += try await connection.invoiceFindings(period)
                 for tenant in try await connection.billedTenants(period) {
-                    findings += try await connection.billingFindings(period, tenant, margin: Self.delivery)
+                    findings += try await connection.billingFindings(
+                        period, tenant, margin: Self.delivery, areRecordsGone: droppedAt != nil)
                 }
                 return findings
             }
@@ -128,25 +133,38 @@ extension Connection {
         }
     }
 
-    /// A segment has the highest of its records.
-    fileprivate func recordFindings(_ period: QuotaPeriod) throws -> [Finding] {
-        try segmentFindings(
-            .records, "records",
-            query(
-                """
-                SELECT tenant_id, session_id, segment, r.audio_ms AS one_audio, r.connected_ms AS one_connected,
-                    r.engine_ms AS one_engine, s.audio_ms AS other_audio, s.connected_ms AS other_connected,
-                    s.engine_ms AS other_engine
-                FROM (
-                    SELECT tenant_id, session_id, segment, max(audio_ms) AS audio_ms, max(connected_ms) AS connected_ms,
-                        max(engine_ms) AS engine_ms
-                    FROM usage_records WHERE period = \(period.firstDay)::date GROUP BY tenant_id, session_id, segment
-                ) AS r
-                FULL JOIN (SELECT * FROM usage_segments WHERE period = \(period.firstDay)::date) AS s
-                    USING (tenant_id, session_id, segment)
-                WHERE (r.audio_ms, r.connected_ms, r.engine_ms) IS DISTINCT FROM (s.audio_ms, s.connected_ms, s.engine_ms)
-                ORDER BY tenant_id, session_id, segment LIMIT \(Self.rows)
-                """))
+    /// When records of the month were last taken out; nil if none were.
+    fileprivate func recordsDroppedAt(_ period: QuotaPeriod) throws -> Date? {
+        try query(
+            "SELECT max(dropped_at) AS dropped_at FROM dropped_usage_records WHERE period = \(period.firstDay)::date"
+        ).only().value("dropped_at")
+    }
+
+    /// A segment has the highest of its records; if some were taken out, at least that of those that are left.
+    fileprivate func recordFindings(_ period: QuotaPeriod, droppedAt: Date?) throws -> [Finding] {
+        let told = droppedAt.map {
+            Finding(.gone, "the records of \(period) were taken out on \(Timestamp.format($0))")
+        }
+        return try [told].compactMap(\.self)
+            + segmentFindings(
+                .records, "records",
+                query(
+                    """
+                    SELECT tenant_id, session_id, segment, r.audio_ms AS one_audio, r.connected_ms AS one_connected,
+                        r.engine_ms AS one_engine, s.audio_ms AS other_audio, s.connected_ms AS other_connected,
+                        s.engine_ms AS other_engine
+                    FROM (
+                        SELECT tenant_id, session_id, segment, max(audio_ms) AS audio_ms, max(connected_ms) AS connected_ms,
+                            max(engine_ms) AS engine_ms
+                        FROM usage_records WHERE period = \(period.firstDay)::date GROUP BY tenant_id, session_id, segment
+                    ) AS r
+                    FULL JOIN (SELECT * FROM usage_segments WHERE period = \(period.firstDay)::date) AS s
+                        USING (tenant_id, session_id, segment)
+                    WHERE (r.audio_ms, r.connected_ms, r.engine_ms) IS DISTINCT FROM (s.audio_ms, s.connected_ms, s.engine_ms)
+                        AND (NOT \(droppedAt != nil) OR s.session_id IS NULL
+                            OR r.audio_ms > s.audio_ms OR r.connected_ms > s.connected_ms OR r.engine_ms > s.engine_ms)
+                    ORDER BY tenant_id, session_id, segment LIMIT \(Self.rows)
+                    """))
     }
 
     /// The last mark of a segment is its total.
@@ -264,7 +282,7 @@ extension Connection {
 
     /// What the month comes to now is what all invoices have for it, but for what came after.
     fileprivate func billingFindings(
-        _ period: QuotaPeriod, _ tenant: TenantID, margin: TimeInterval
+        _ period: QuotaPeriod, _ tenant: TenantID, margin: TimeInterval, areRecordsGone: Bool
     ) throws -> [Finding] {
         guard let terms = try terms(of: tenant, in: period) else { return [] }
         let missing: [InvoiceLine]
@@ -280,6 +298,10 @@ extension Connection {
         return missing.map { line in
             let what =
                 "tenant \(tenant), \(line.subject): \(line.raw) ms and \(line.amount) \(line.amount.currency) are not billed"
+            // The next invoice has it in any case.
+            if sessions.isEmpty, areRecordsGone {
+                return Finding(.late, "\(what) yet; of which sessions it is, the records said that are gone")
+            }
             return sessions.isEmpty
                 ? Finding(.invoices, "\(what), and nothing came after the month was closed")
                 : Finding(.late, "\(what) yet; what came after the month was closed is of the sessions \(named)")

@@ -30,6 +30,8 @@ struct RowPruning: Sendable {
     let pool: ConnectionPool
     let metrics: Metrics
     let logger: Logger
+    /// How many days after its end the usage records of a closed month stay.
+    let recordsDays: Int
     var rounds = Self.rounds
     var rowsPerRound = Self.rowsPerRound
 
@@ -55,7 +57,25 @@ struct RowPruning: Sendable {
             logger.info(
                 "old rows pruned", metadata: gone.reduce(into: [:]) { $0[$1.key] = "\($1.value)" })
         }
+        try await dropUsageRecords(now: now)
         return gone
+    }
+
+    /// Drops usage records by the month (`Migrations/0018_usage_records.sql`). What others are at is left for the next look.
+    ///
+    /// - Returns: the months.
+    @discardableResult func dropUsageRecords(now: Date) async throws -> [String] {
+        let before = now.addingTimeInterval(-86_400 * Double(recordsDays))
+        var months: [String] = []
+        while months.count < rounds {
+            let row = try await HansardError.mapping {
+                try await pool.query("SELECT prune_usage_records(\(before)) AS month").only()
+            }
+            guard let month: String = try row.value("month") else { break }
+            logger.info("usage records dropped", metadata: ["period": "\(month)"])
+            months.append(month)
+        }
+        return months
     }
 
     private func round(now: Date) async throws -> [String: Int] {

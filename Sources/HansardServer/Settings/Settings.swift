@@ -114,6 +114,8 @@ public struct Settings: Sendable {
     public var closeGrace = Duration.seconds(3_600)
     /// What stands on invoices as who made them out.
     public var invoiceIssuer = "Hansard"
+    /// How many days after its end the usage records of a closed month stay.
+    public var usageRecordsDays = 400
     /// The API's description that is served.
     public var openAPI = InstalledFiles.path(of: "openapi.yaml")
     /// The least important messages that are logged.

@@ -301,6 +301,12 @@ extension Setting {
             "what stands on invoices as who made them out, and in FOCUS as the provider"
         ),
         Setting(
+            "HANSARD_USAGE_RECORDS_DAYS",
+            \.usageRecordsDays,
+            .integer(31...36_500, of: "days"),
+            "how long after its end the usage records of a closed month stay; totals and sums stay for ever"
+        ),
+        Setting(
             "HANSARD_OPENAPI",
             \.openAPI,
             .file,

@@ -9,7 +9,12 @@ struct PostgresUsageReports: UsageReports {
 
     func report(_ query: UsageQuery) async throws -> UsageReport {
         let statement = query.width == .minute ? Self.fromRecords(query) : Self.fromRollups(query)
-        let (rows, asOf) = try await read(query.tenant) { try await $0.query(statement) }
+        let (rows, asOf) = try await read(query.tenant) { connection in
+            if query.width == .minute, try await connection.areRecordsGone(query.stretch) {
+                throw UsageReport.recordsAreGone
+            }
+            return try await connection.query(statement)
+        }
         guard rows.count <= UsageReport.maximumResults else { throw UsageReport.tooManyResults }
         var results: [Int: [UsageReport.Result]] = [:]
         for row in rows { results[try row.value("bucket"), default: []].append(try UsageReport.Result(row: row)) }
@@ -251,5 +256,13 @@ extension UsageSegment {
             session: SessionID(try row.value("session_id")), sessionStartedAt: try row.value("session_started_at"),
             period: period, group: group, tags: try row.value("tags"), channels: try row.value("channels"),
             amounts: try UsageCounters(row: row), isFinal: try row.value("is_final"), fits: try row.value("fits"))
+    }
+}
+
+extension Connection {
+    fileprivate func areRecordsGone(_ stretch: Range<Date>) throws -> Bool {
+        try query(
+            "SELECT are_usage_records_dropped(\(stretch.lowerBound), \(stretch.upperBound)) AS are_gone"
+        ).only().value("are_gone")
     }
 }

@@ -11,7 +11,9 @@ import Testing
     private let log = LogRecorder()
 
     private func pruning(_ fixture: StoreFixture, isPeer: Bool = false) -> RowPruning {
-        RowPruning(pool: isPeer ? fixture.peerPool : fixture.pool, metrics: metrics, logger: log.logger)
+        RowPruning(
+            pool: isPeer ? fixture.peerPool : fixture.pool, metrics: metrics, logger: log.logger,
+            recordsDays: 400)
     }
 
     private func count(_ table: String, _ fixture: StoreFixture) async throws -> Int {

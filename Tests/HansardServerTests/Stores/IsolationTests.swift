@@ -14,6 +14,7 @@ import Testing
         "access_position": "SELECT access_position()::text",
         "admin_tokens_for_nodes": "SELECT admin_tokens_for_nodes()::text",
         "all_nodes": "SELECT all_nodes()::text",
+        "are_usage_records_dropped": "SELECT are_usage_records_dropped(now(), now())::text",
         "change_minute_grant":
             """
         SELECT change_minute_grant('T#door', '2026-01', 'n', gen_random_uuid(), 1, 10,
@@ -53,6 +54,7 @@ import Testing
         """,
         "prune_rows":
             "SELECT prune_rows(now(), now(), 10, now() - interval '1 day', now() - interval '1 day', now())::text",
+        "prune_usage_records": "SELECT prune_usage_records(now() - interval '10000 days')::text",
         "reap_lease": "SELECT reap_lease(gen_random_uuid(), gen_random_uuid(), 'n', gen_random_uuid(), NULL)::text",
         "record_usage":
             """
@@ -85,7 +87,7 @@ import Testing
         "usage_is_complete": "SELECT usage_is_complete('n', gen_random_uuid(), now(), true)::text",
     ]
     /// What doors call and the tables' owner must do: it sees nobody's rows.
-    static let ownersFunctions = ["ensure_usage_partitions"]
+    static let ownersFunctions = ["drop_usage_records", "ensure_usage_partitions"]
     /// What nodes call beside them, under the policies that bind themselves.
     static let ownFunctions = ["leases_of_tenant", "name_tenant", "usage_of_hours", "usage_of_session"]
     /// Tables that are not forced on their owner: it reads this one before there is any role.
@@ -299,6 +301,7 @@ import Testing
                         lines: [.credit(of: tenant, number)], dataAsOf: moment(0), createdAt: moment(0)))
             }
         }
+        try await fixture.ownerPool.query("INSERT INTO dropped_usage_records VALUES ('2026-01-01', now())")
         // Some hours are summed up, and some are not.
         let ledger = PostgresUsageLedger(pool: fixture.pool)
         #expect(try await ledger.rollUp(atMost: 10) == tenants.count)
