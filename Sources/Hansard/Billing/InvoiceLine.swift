@@ -187,7 +187,7 @@ public struct RatedPeriod: Sendable {
     /// What a later month's invoice says of it: of each line what it comes to now, less all that was billed for it. What has not
     /// changed is left out.
     ///
-    /// - Parameter billed: the lines of all invoices for this month.
+    /// - Parameter billed: the lines of all invoices for this month, in its currency.
     public func adjustments(billed: [InvoiceLine]) -> [InvoiceLine] {
         var lines = lines
         for line in billed {

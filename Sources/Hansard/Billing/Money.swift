@@ -116,6 +116,8 @@ public struct Amount: Sendable, Hashable, Comparable {
     /// Milliseconds in an hour: prices by the hour and by the minute are whole multiples of a price by the millisecond in
     /// parts of this.
     private static let parts: Int128 = 3_600_000
+    /// How many of the highest amount that can be read can be added up.
+    private static let summands: Int128 = 1_000
     /// Zero.
     public static let zero = Amount(units: 0)
 
@@ -135,7 +137,9 @@ public struct Amount: Sendable, Hashable, Comparable {
     /// Reads what `description` writes; nil if it is none, or more than can be added up.
     public init?(_ text: String) {
         guard let trillionths = Decimal.value(text, places: Price.places) else { return nil }
-        self.init(units: trillionths * Self.parts)
+        let (units, isTooMuch) = trillionths.multipliedReportingOverflow(by: Self.parts * Self.summands)
+        guard !isTooMuch else { return nil }
+        self.init(units: units / Self.summands)
     }
 
     /// As `description` writes it: sums and differences of such amounts are exactly those of their texts.

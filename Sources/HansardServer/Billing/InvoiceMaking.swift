@@ -30,6 +30,8 @@ struct UsageSum: Sendable, Equatable {
 extension Connection {
     /// Segments that are read at once: a tenant may have millions.
     static let segmentsPerPage = 5_000
+    /// What a segment may have, in milliseconds, so that whatever the tables hold can be added up.
+    private static let segmentTimes: ClosedRange<Int64> = 0...1_000_000_000_000
 
     /// What the tenant's invoice for a month would be now; nil if there is nothing that it could be about: no plan, no credit, and
     /// no late usage of earlier months.
@@ -104,14 +106,18 @@ extension Connection {
         ).first.map { try BillingTerms($0, period) }
     }
 
+    /// The version of a plan, as what a month is billed by; nil if there is none.
+    func terms(_ plan: PlanID, version: Int, in period: QuotaPeriod) throws -> BillingTerms? {
+        try query(
+            "SELECT * FROM plan_versions WHERE plan_id = \(plan.rawValue) AND version = \(version)"
+        ).first.map { try BillingTerms($0, period) }
+    }
+
     /// What all usage of a month, as it is known now, comes to.
     func rated(_ terms: BillingTerms, of tenant: TenantID) throws -> RatedPeriod {
-        let month = QuotaPeriod(terms.period.start - 1)
-        var rating = Rating(terms.prices, after: try self.terms(of: tenant, in: month)?.prices)
         let isAudio = terms.prices.time == .audio
-        var (session, segment) = (UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), -1)
-        while true {
-            let rows = try query(
+        let rated = try rated(terms, of: tenant) { session, segment in
+            try query(
                 """
                 SELECT session_id, segment, engine, language,
                     CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
@@ -121,22 +127,41 @@ extension Connection {
                     AND (session_id, segment) > (\(session), \(segment))
                 ORDER BY session_id, segment LIMIT \(Self.segmentsPerPage)
                 """)
-            for row in rows {
-                segment = try row.value("segment")
-                rating.add(
-                    BillableTime(
-                        session: SessionID(try row.value("session_id")), engine: try row.value("engine"),
-                        language: try row.value("language"),
-                        isBeginning: segment == 0, before: try row.value("before_ms"),
-                        milliseconds: try row.value("billable_ms")))
-            }
-            guard rows.count == Self.segmentsPerPage, let last = rows.last else { break }
-            session = try last.value("session_id")
         }
-        let rated = RatedPeriod(
-            period: terms.period, plan: terms.plan, version: terms.version, prices: terms.prices, rated: rating.lines)
         try requireAgreement(rated, of: tenant)
         return rated
+    }
+
+    /// What segments come to.
+    ///
+    /// - Parameter page: `segmentsPerPage` of them at most, after the one that it is given.
+    func rated(
+        _ terms: BillingTerms, of tenant: TenantID, _ page: (_ session: UUID, _ segment: Int) throws -> [Row]
+    ) throws -> RatedPeriod {
+        let month = QuotaPeriod(terms.period.start - 1)
+        var rating = Rating(terms.prices, after: try self.terms(of: tenant, in: month)?.prices)
+        var (session, segment) = (UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), -1)
+        while true {
+            let rows = try page(session, segment)
+            for row in rows {
+                session = try row.value("session_id")
+                segment = try row.value("segment")
+                let (before, own): (Int64, Int64) = (try row.value("before_ms"), try row.value("billable_ms"))
+                guard Self.segmentTimes ~= before, Self.segmentTimes ~= own else {
+                    throw InvoiceFault(
+                        tenant: tenant,
+                        reason: "session \(SessionID(session)), segment \(segment), has \(own) ms, which none has")
+                }
+                rating.add(
+                    BillableTime(
+                        session: SessionID(session), engine: try row.value("engine"),
+                        language: try row.value("language"), isBeginning: segment == 0, before: before,
+                        milliseconds: own))
+            }
+            guard rows.count == Self.segmentsPerPage else { break }
+        }
+        return RatedPeriod(
+            period: terms.period, plan: terms.plan, version: terms.version, prices: terms.prices, rated: rating.lines)
     }
 
     /// What earlier months that are not closed any more come to now, less all that was billed for them: those too that were passed
@@ -163,7 +188,8 @@ extension Connection {
             if used.sessions == billed.sessions, used.milliseconds(terms.prices.time) == billed.milliseconds {
                 return []
             }
-            return try rated(terms, of: tenant).adjustments(billed: billedLines(of: tenant, for: terms.period))
+            let billedLines = try billedLines(of: tenant, for: terms.period)
+            return try rated(terms, of: tenant).adjustments(billed: billedLines, of: tenant)
         }
     }
 
@@ -175,7 +201,7 @@ extension Connection {
             WHERE tenant_id = \(tenant.rawValue) AND for_period = \(period.description) AND kind <> 'credit'
             ORDER BY period, line
             """
-        ).map { try InvoiceLine(document: try $0.value("document")) }
+        ).map { try InvoiceLine(billed: try $0.value("document"), of: tenant, for: period) }
     }
 
     private func billedSum(
@@ -265,6 +291,39 @@ extension BillingTerms {
     init(_ row: Row, _ period: QuotaPeriod) throws {
         let record = try PlanVersionRecord(row: row)
         self.init(period: period, plan: record.plan, version: record.number, prices: record.prices)
+    }
+}
+
+extension RatedPeriod {
+    /// The same as `adjustments(billed:)`, of lines that anything may be in.
+    ///
+    /// - Throws: `InvoiceFault` if they are of another currency.
+    func adjustments(billed: [InvoiceLine], of tenant: TenantID) throws -> [InvoiceLine] {
+        if let other = billed.first(where: { $0.amount.currency != prices.currency })?.amount.currency {
+            throw InvoiceFault(
+                tenant: tenant,
+                reason:
+                    "\(period) is billed in \(other), and version \(version) of plan \(plan) is in \(prices.currency)")
+        }
+        return adjustments(billed: billed)
+    }
+}
+
+extension InvoiceLine {
+    /// Times of a line that are added up.
+    private static let times: ClosedRange<Int64> = -1_000_000_000_000_000...1_000_000_000_000_000
+
+    /// Reads what is billed for a month.
+    ///
+    /// - Throws: `InvoiceFault` if it is no line of it.
+    init(billed document: String, of tenant: TenantID, for period: QuotaPeriod) throws {
+        guard let line = try? InvoiceLine(document: document), line.period == period,
+            ([line.sessions, line.raw, line.billed, line.included] + line.tiers.map(\.milliseconds))
+                .allSatisfy({ Self.times ~= $0 })
+        else {
+            throw InvoiceFault(tenant: tenant, reason: "a line that is billed for \(period) cannot be read")
+        }
+        self = line
     }
 }
 

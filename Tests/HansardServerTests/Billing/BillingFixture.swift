@@ -82,6 +82,20 @@ struct BillingFixture {
         try await PostgresUsageStore(pool: stores.pool).record(ended.map { try UsageRecord.row(of: $0) })
     }
 
+    /// What verifying a month finds.
+    func findings(_ period: QuotaPeriod = january) async throws -> [UsageVerification.Finding] {
+        try await UsageVerification(stores.pool.url, period: period).findings()
+    }
+
+    /// Changes tables as nobody may: with the rights of their owner, and no trigger that would refuse.
+    func alter(_ statements: String) async throws {
+        let connection = Connection(stores.url)
+        try await connection.query("SELECT set_config('hansard.statements', \(statements), false)")
+        try await connection.execute("SET session_replication_role = replica")
+        try await connection.execute("DO $$ BEGIN EXECUTE current_setting('hansard.statements'); END $$")
+        await connection.disconnect()
+    }
+
     func close(_ period: QuotaPeriod, _ body: String = "") async -> HTTPResponse {
         await admin.call("POST", "/v1/admin/periods/\(period)/close", body: body)
     }

@@ -277,4 +277,20 @@ import Web
             #expect(refused.status == 409 && refused.detail.contains("billed in USD"), "\(refused.text)")
         }
     }
+
+    /// What would be a difference of two currencies stops the tenant's invoice, and nothing else.
+    @Test func aCurrencyThatWasAlteredIsAConflict() async throws {
+        try await Fixture.run { fixture async throws in
+            try await fixture.bill(by: Fixture.minutes("1"))
+            try await fixture.ingest(UsageRecord.session(7, startedAt: january.start, seconds: 60))
+            #expect(await fixture.close(january).status == 200)
+            try await fixture.ingest(UsageRecord.session(3, startedAt: january.start, seconds: 60))
+            try await fixture.alter("UPDATE plan_versions SET document = replace(document::text, 'USD', 'EUR')::jsonb")
+            let path = "/v1/admin/tenants/\(Sample.tenant)/invoices/\(february)/preview"
+            let preview = await fixture.admin.call("GET", path)
+            #expect(preview.status == 409 && preview.detail.contains("billed in USD"), "\(preview.text)")
+            let closed = await fixture.close(february)
+            #expect(closed.status == 409 && closed.detail.contains("billed in USD"), "\(closed.text)")
+        }
+    }
 }

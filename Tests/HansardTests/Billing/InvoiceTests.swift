@@ -93,6 +93,7 @@ import Testing
         #expect(Amount(third.description) == third.written)
         #expect((third.written + third.written + third.written).description == "0.999999999999")
         #expect(Amount("-1.5").map(\.description) == "-1.5" && Amount("0.0000000000001") == nil)
+        #expect(Amount("9999999999999999999999") == nil, "it could not be added up")
     }
 
     // MARK: Late usage
