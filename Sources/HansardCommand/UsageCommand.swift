@@ -15,8 +15,10 @@ struct UsageVerifyCommand: AsyncParsableCommand {
         abstract: "Compare sessions, the ledger, its sums and the invoices of a month.",
         discussion: """
             Reads only, with HANSARD_DATABASE_OWNER_URL, or HANSARD_DATABASE_URL without it. Prints each difference with \
-            its session, at most 100 of each kind. Usage that came after its month was closed is told as late: it is no \
-            difference, and the next invoice has it. Records that were taken out after their time are told as gone. Sessions that are live are compared as far as they have got.
+            its session, or with its tenant and place where there is none, at most 100 of each kind. What is late or recent \
+            is told and is no difference: usage that came after its month was closed, which the next invoice has; and \
+            sessions that were at work in the last two minutes, whose rows are not compared yet. Records that were taken out \
+            after their time are told as gone. Sessions that are live are compared as far as they have got.
 
             EXIT STATUS
             0 everything agrees; 1 something does not, or the database is away; 2 settings or options are wrong

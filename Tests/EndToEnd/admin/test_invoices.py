@@ -5,13 +5,15 @@ import hashlib
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from contract import operation
 from database import Database
-from ledger import ingest, speak, utc
+from ledger import ingest, roll_up, speak, utc
+from listen import LINEAR16, ListenSession
 from operators import Operator
 from places import BINARY, environment_without_proxies
 
@@ -109,6 +111,48 @@ def test_a_row_that_was_altered_is_named(server, owner):
     assert verify(server, "2026-8").returncode == 2
 
 
+@pytest.mark.parametrize(("statements", "said"), [
+    ("UPDATE usage_rows SET engine = 'x'", "sessions: "),
+    ("UPDATE usage_segments SET engine = 'x'", "engine is x"),
+    ("UPDATE usage_hourly SET key_id = 'x'", "hours: "),
+    ("DELETE FROM usage_daily", "days: "),
+    ("UPDATE credits SET amount = -7", "credits: "),
+    ("DELETE FROM invoice_lines; DELETE FROM invoices", "the last number that was given is 1"),
+    ("UPDATE plan_versions SET document = replace(document::text, 'USD', 'EUR')::jsonb", "is billed in USD"),
+    ("UPDATE plan_versions SET document = replace(document::text, '0.333', '0.334')::jsonb", "it is not as in version 1"),
+    ("DELETE FROM plan_assignments", "was not the tenant's"),
+    ("DELETE FROM billing_periods", "neither closing nor closed"),
+])  # fmt: skip
+def test_what_was_altered_beside_late_usage_is_found(server, owner, statements, said):
+    database, tenant = Database.of(server), owner.tenant()
+    owner.assigned(tenant, AUGUST, plan_id=owner.plan(charges=[{"tiers": [{"unit_price": "0.333"}]}]))
+    owner.credited(tenant, AUGUST)
+    used(database, tenant, speak(tenant, 1, utc(2026, 8, 3), 2))
+    roll_up(database)
+    assert close(owner, AUGUST).status_code == 200
+    used(database, tenant, speak(tenant, 7, utc(2026, 8, 30), 2))
+    roll_up(database)
+    done = verify(server, AUGUST)
+    assert done.returncode == 0 and "late: " in done.stdout, done.stdout + done.stderr
+    database.query(f"SET session_replication_role = replica; {statements}")
+    done = verify(server, AUGUST)
+    assert done.returncode == 1 and said in done.stdout, done.stdout + done.stderr
+
+
+def test_a_live_system_agrees(server, owner):
+    """Sessions begin and end while it is verified: their rows and their records come by two ways."""
+    key = owner.key(owner.tenant())["key"]
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            verified = pool.submit(verify, server, f"{datetime.now(UTC):%Y-%m}")
+            while not verified.done():
+                with ListenSession(server, LINEAR16, key=key) as session:
+                    session.send(bytes(32_000))
+                    session.finish()
+            done = verified.result()
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_many_who_close_make_each_invoice_once(server, owner):
     database, tenants = Database.of(server), [owner.tenant() for _ in range(12)]
     plan = owner.plan(commitment="7")
@@ -128,10 +172,15 @@ def test_many_who_close_make_each_invoice_once(server, owner):
 
 
 def test_a_lost_node_is_named_and_given_up(server, owner):
-    database = Database.of(server)
+    """What leases told of its sessions counts then; their rows were lost with it, and that is no difference."""
+    database, tenant, start = Database.of(server), owner.tenant(), utc(2026, 8, 20)
+    records = speak(tenant, 1, start, 2)
+    ingest(database, records[:-1])
     database.query(
-        "INSERT INTO usage_sources (node, epoch, spool, complete_through) "
-        "VALUES ('burned', gen_random_uuid(), gen_random_uuid(), '2026-08-20T00:00:00Z')")
+        "WITH lost AS (INSERT INTO usage_sources (node, epoch, spool, complete_through) "
+        f"VALUES ('burned', gen_random_uuid(), gen_random_uuid(), '{start}') RETURNING epoch) "
+        f"INSERT INTO usage_reaped SELECT '{tenant}', '{records[0].session}', 'burned', epoch, 'key_1', 'local', '{start}', "
+        f"'{start}'::timestamptz + interval '3 minutes', 90000 FROM lost")
     refused = close(owner, AUGUST)
     assert refused.status_code == 409 and "burned (epoch" in refused.json()["detail"]
     listed = owner.call("GET", "/v1/admin/usage-sources")
@@ -142,6 +191,8 @@ def test_a_lost_node_is_named_and_given_up(server, owner):
     operation("retireUsageSource").check(answer)
     assert answer.json()["state"] == "retired"
     assert close(owner, AUGUST).status_code == 200
+    done = verify(server, AUGUST)
+    assert done.returncode == 0 and "agree" in done.stdout, done.stdout + done.stderr
     alive = next(one for one in owner.call("GET", "/v1/admin/usage-sources").json()["data"] if one["state"] == "active")
     refused = owner.call("POST", f"/v1/admin/usage-sources/{alive['node']}/{alive['epoch']}/retire", {"reason": "x"})
     assert refused.status_code == 409 and "at work" in refused.json()["detail"]

@@ -6,7 +6,7 @@ import Web
 
 @testable import HansardServer
 
-/// Closings that come at once or end in the middle, usage that comes at any time, and what verifying finds.
+/// Closings that come at once or end in the middle, and usage that comes at any time.
 @Suite struct PeriodClosingTests {
     private typealias Fixture = BillingFixture
     private let january = BillingFixture.january
@@ -94,7 +94,9 @@ import Web
                 let month = months.dropLast().randomElement(using: &random) ?? january
                 let isAtEnd = Int.random(in: 0..<3, using: &random) == 0
                 let start =
-                    isAtEnd ? month.end - 200 : month.start + Double(Int.random(in: 0..<2_000_000, using: &random))
+                    isAtEnd
+                    ? month.end - 200 - Double(number)
+                    : month.start + Double(Int.random(in: 0..<2_000_000, using: &random))
                 records += UsageRecord.session(
                     number, startedAt: start, seconds: Int.random(in: 0...600, using: &random),
                     engine: ["pocketsphinx", "synthetic"].randomElement(using: &random) ?? "",
@@ -112,6 +114,11 @@ import Web
                 #expect(closed.status == 200, "\(closed.text)")
             }
             try await expectBilled(months, fixture)
+            for month in months {
+                let found = try await fixture.findings(month)
+                // Nodes leave rows as well, which are not here.
+                #expect(!found.contains { $0.check != .sessions }, "\(found)")
+            }
         }
     }
 
@@ -125,93 +132,6 @@ import Web
                 let total = billed.reduce(into: Money(currency: terms.prices.currency)) { $0 += $1.amount }
                 #expect(total == Rating.total(whole.rated, terms.prices.currency))
             }
-        }
-    }
-
-    // MARK: Verifying
-
-    private func findings(_ fixture: BillingFixture, _ period: QuotaPeriod? = nil) async throws -> [UsageVerification
-        .Finding]
-    {
-        try await UsageVerification(fixture.stores.pool.url, period: period ?? january).findings()
-    }
-
-    @Test func nothingIsFoundWhereAllAgrees() async throws {
-        try await Fixture.run { fixture async throws in
-            try await fill(fixture, tenants: 2)
-            try await fixture.ingest(
-                UsageRecord.session(50, of: Self.tenant(0), startedAt: january.end - 20, seconds: 60))
-            // One that is live.
-            let live = UsageRecord.session(51, of: Self.tenant(0), startedAt: january.start, seconds: 60).dropLast()
-            try await fixture.ingest(Array(live))
-            #expect(try await findings(fixture) == [])
-            _ = try await PostgresUsageLedger(pool: fixture.stores.pool).rollUp(atMost: 100)
-            #expect(try await findings(fixture) == [])
-            for month in [january, february] { #expect(await fixture.close(month).status == 200) }
-            for month in [january, february] { #expect(try await findings(fixture, month) == []) }
-        }
-    }
-
-    @Test(arguments: [
-        ("UPDATE usage_segments SET audio_ms = audio_ms + 1", ["records", "marks", "sessions"]),
-        ("UPDATE usage_records SET audio_ms = audio_ms + 1 WHERE is_final", ["records"]),
-        ("UPDATE usage_marks SET connected_ms = connected_ms + 1", ["marks", "hours"]),
-        ("UPDATE usage_rows SET engine_ms = engine_ms + 1", ["sessions"]), ("DELETE FROM usage_rows", ["sessions"]),
-        ("DELETE FROM usage_segments", ["records", "marks", "sessions", "hours"]),
-        ("UPDATE usage_hourly SET sessions = sessions + 1", ["hours"]),
-    ])
-    func aRowThatWasAlteredIsFoundWithItsSession(_ statement: String, _ checks: [String]) async throws {
-        try await Fixture.run { fixture async throws in
-            try await fixture.ingest(UsageRecord.session(7, startedAt: january.start + 9, seconds: 60))
-            _ = try await PostgresUsageLedger(pool: fixture.stores.pool).rollUp(atMost: 100)
-            #expect(try await findings(fixture) == [])
-            let connection = Connection(fixture.stores.url)
-            try await connection.query("SELECT set_config('hansard.statement', \(statement), false)")
-            try await connection.execute("DO $$ BEGIN EXECUTE current_setting('hansard.statement'); END $$")
-            await connection.disconnect()
-            let found = try await findings(fixture)
-            #expect(Set(found.map(\.check.rawValue)) == Set(checks), "\(found)")
-            let session = Sample.session(7, startedAt: january.start + 9).description
-            for finding in found where finding.check != .hours { #expect(finding.text.contains(session)) }
-            #expect(!found.contains { !$0.isFault })
-        }
-    }
-
-    @Test func lateUsageIsToldAndIsNoFault() async throws {
-        try await Fixture.run { fixture async throws in
-            try await fixture.bill(by: Fixture.minutes("1"))
-            #expect(await fixture.close(january).status == 200)
-            try await fixture.ingest(UsageRecord.session(3, startedAt: january.start, seconds: 60))
-            let found = try await findings(fixture)
-            #expect(found.map(\.check) == [.late] && !found.contains(where: \.isFault))
-            #expect(found[0].text.contains(Sample.session(3, startedAt: january.start).description))
-            #expect(found[0].text.contains("1.00 USD"))
-            #expect(await fixture.close(february).status == 200)
-            #expect(try await findings(fixture) == [])
-        }
-    }
-
-    /// Whoever takes the triggers away can change an invoice, and is found out.
-    @Test(arguments: [
-        ("UPDATE invoices SET total = 0", "its total is"), ("DELETE FROM invoice_lines", "its lines are others"),
-        ("UPDATE invoices SET number = 5", "there is no invoice 4"),
-        (
-            """
-            UPDATE invoices SET document = replace(document, '2.00', '1.00'),
-                sha256 = sha256(convert_to(replace(document, '2.00', '1.00'), 'UTF8'))
-            """, "its lines are others"
-        ),
-    ]) func anInvoiceThatWasAlteredIsFound(_ statement: String, _ said: String) async throws {
-        try await Fixture.run { fixture async throws in
-            try await fixture.bill(by: Fixture.minutes("1", commitment: "2"))
-            #expect(await fixture.close(january).status == 200)
-            let connection = Connection(fixture.stores.url)
-            try await connection.query("SELECT set_config('hansard.statement', \(statement), false)")
-            try await connection.execute("SET session_replication_role = replica")
-            try await connection.execute("DO $$ BEGIN EXECUTE current_setting('hansard.statement'); END $$")
-            await connection.disconnect()
-            let found = try await findings(fixture)
-            #expect(found.contains { $0.check == .invoices && $0.text.contains(said) }, "\(found)")
         }
     }
 }
