@@ -12,7 +12,7 @@ struct UsageCommand: AsyncParsableCommand {
 struct UsageVerifyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
-        abstract: "Compare sessions, the ledger, its sums and the invoices of a month.",
+        abstract: "Compare sessions, the ledger, its sums, its events and the invoices of a month.",
         discussion: """
             Reads only, with HANSARD_DATABASE_OWNER_URL, or HANSARD_DATABASE_URL without it. Prints each difference with \
             its session, or with its tenant and place where there is none, at most 100 of each kind. What is late or recent \
@@ -43,6 +43,6 @@ struct UsageVerifyCommand: AsyncParsableCommand {
         for finding in findings { print("\(finding.check.rawValue): \(finding.text)") }
         let faults = findings.count(where: \.isFault)
         guard faults == 0 else { throw CommandFailure(message: "\(month): \(faults) differences") }
-        print("\(month): sessions, ledger, sums and invoices agree")
+        print("\(month): sessions, ledger, sums, events and invoices agree")
     }
 }

@@ -20,6 +20,8 @@ public struct UsageVerification: Sendable {
             case marks
             /// Marks and sums by hour.
             case hours
+            /// Marks and the events that were made of them.
+            case events
             /// Sums by hour and by day.
             case days
             /// Invoices, their hashes, lines and numbers, and what their months come to.
@@ -84,6 +86,7 @@ public struct UsageVerification: Sendable {
                 var findings = try await connection.sessionFindings(period, settled: settled)
                 findings += try await connection.recordFindings(period, droppedAt: droppedAt)
                 findings += try await connection.sumFindings(period)
+                findings += try await connection.eventFindings(period)
                 findings += try await connection.invoiceFindings(period)
                 findings += try await connection.planFindings(period)
                 for tenant in try await connection.ratedTenants(period) {

@@ -17,6 +17,8 @@ struct RowPruning: Sendable {
     static let answersKept = Duration.seconds((AdminTransactions.keptHours + 1) * 3_600)
     /// How long counts of periods stay that are over, as in DynamoDB.
     static let countsKept = Duration.seconds(100 * 86_400)
+    /// How long delivered usage events stay. Usage that comes so late is not told to their receiver.
+    static let eventsKept = Duration.seconds(100 * 86_400)
     /// Rounds of one look; what is left then is for the next look.
     static let rounds = 100
     /// Rows of one table in one round, which is one transaction.
@@ -24,7 +26,7 @@ struct RowPruning: Sendable {
     /// What is pruned.
     static let tables = [
         "access_events", "node_commands", "kept_answers", "minute_grants", "minute_quotas", "new_sessions",
-        "lease_tombstones", "reaped_sessions",
+        "lease_tombstones", "reaped_sessions", "usage_events",
     ]
 
     let pool: ConnectionPool
@@ -52,6 +54,7 @@ struct RowPruning: Sendable {
             total.merge(pruned, uniquingKeysWith: +)
             guard pruned.values.contains(rowsPerRound) else { break }
         }
+        if !total.isEmpty { total["usage_events"] = try await pruneEvents(now: now) }
         let gone = total.filter { $0.value > 0 }
         if !gone.isEmpty {
             logger.info(
@@ -76,6 +79,21 @@ struct RowPruning: Sendable {
             months.append(month)
         }
         return months
+    }
+
+    private func pruneEvents(now: Date) async throws -> Int {
+        let before = now.addingTimeInterval(-(Self.eventsKept / .seconds(1)))
+        var total = 0
+        for _ in 0..<rounds {
+            let pruned: Int = try await HansardError.mapping {
+                try await pool.query("SELECT prune_usage_events(\(before), \(rowsPerRound)) AS pruned").only()
+                    .value("pruned")
+            }
+            total += pruned
+            metrics.pruned(pruned, of: "usage_events")
+            guard pruned == rowsPerRound else { break }
+        }
+        return total
     }
 
     private func round(now: Date) async throws -> [String: Int] {

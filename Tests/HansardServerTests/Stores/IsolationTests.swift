@@ -34,6 +34,7 @@ import Testing
         "finish_storing": "SELECT finish_storing(gen_random_uuid(), 'x')::text",
         "heartbeat_of_node":
             "SELECT heartbeat_of_node('n', gen_random_uuid(), gen_random_uuid(), '', '', '', false)::text",
+        "hold_usage_events": "SELECT hold_usage_events(gen_random_uuid(), 1)::text",
         "ingest_usage":
             """
         SELECT ingest_usage(ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{0}', '{node}', '{0}', '{2026-05}',
@@ -44,6 +45,7 @@ import Testing
         "keys_for_nodes": "SELECT keys_for_nodes(ARRAY['key_a'])::text",
         "last_access_change": "SELECT last_access_change()::text",
         "leases_held_by": "SELECT leases_held_by('n', gen_random_uuid())::text",
+        "make_usage_events": "SELECT make_usage_events(10, 60)::text",
         "minute_grants_held_by": "SELECT minute_grants_held_by('n', gen_random_uuid())::text",
         "minutes_used": "SELECT minutes_used('T#door', '2026-01')::text",
         "new_sessions_in_minute": "SELECT new_sessions_in_minute('T#door', now())::text",
@@ -55,6 +57,7 @@ import Testing
         "prune_rows":
             "SELECT prune_rows(now(), now(), 10, now() - interval '1 day', now() - interval '1 day', now())::text",
         "prune_usage_records": "SELECT prune_usage_records(now() - interval '10000 days')::text",
+        "prune_usage_events": "SELECT prune_usage_events(now(), 10)::text",
         "reap_lease": "SELECT reap_lease(gen_random_uuid(), gen_random_uuid(), 'n', gen_random_uuid(), NULL)::text",
         "record_usage":
             """
@@ -84,6 +87,8 @@ import Testing
         "status_of_session": "SELECT status_of_session(gen_random_uuid())::text",
         "tenants_for_nodes": "SELECT tenants_for_nodes(NULL)::text",
         "usage_data_as_of": "SELECT usage_data_as_of()::text",
+        "usage_events_after": "SELECT usage_events_after(0, 10)::text",
+        "usage_events_delivered": "SELECT usage_events_delivered(gen_random_uuid(), 1, NULL)::text",
         "usage_is_complete": "SELECT usage_is_complete('n', gen_random_uuid(), now(), true)::text",
     ]
     /// What doors call and the tables' owner must do: it sees nobody's rows.
@@ -302,9 +307,12 @@ import Testing
             }
         }
         try await fixture.ownerPool.query("INSERT INTO dropped_usage_records VALUES ('2026-01-01', now())")
-        // Some hours are summed up, and some are not.
+        // Some hours are summed up and told of, and some are not.
+        let outbox = try await fixture.outbox()
         let ledger = PostgresUsageLedger(pool: fixture.pool)
         #expect(try await ledger.rollUp(atMost: 10) == tenants.count)
+        #expect(try await outbox.make(hours: 10, slack: .zero) == tenants.count)
+        try await fixture.ownerPool.execute("INSERT INTO usage_event_hours SELECT tenant_id, now(), now() FROM tenants")
         let more = tenants.map { record(of: Lease.new($0)) }
         #expect(try await ledger.ingest(more) == tenants.count)
         return tenants
