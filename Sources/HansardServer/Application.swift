@@ -98,6 +98,7 @@ public final class Application: Sendable {
             Task { await parts.keepStatingLimits() },
             Task { await parts.erasure.run() },
             Task { await parts.pruning.run() },
+            Task { if let events = parts.events { await events.run() } },
             Task { await parts.auditHeads.run() },
             Task { await parts.services.minutes.run() },
             Task { await parts.services.keyUse.keepWriting(to: parts.admin.services.pool, logger: logger) },
@@ -134,6 +135,7 @@ public final class Application: Sendable {
         // What was metered first: the spool forgets a session when both have it.
         await parts.services.usage.finish()
         await parts.services.settlement.finish()
+        await parts.events?.stop()
         await parts.auditHeads.stop()
         // While a slot could not be given back, peers must be able to find and free it.
         if await parts.services.settlement.backlog == 0 { await parts.life.end() }

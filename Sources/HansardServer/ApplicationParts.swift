@@ -1,6 +1,7 @@
 import Crypto
 import EventLoops
 import Foundation
+import HTTPClient
 import Hansard
 import Logging
 import Postgres
@@ -24,6 +25,8 @@ struct Parts: Sendable {
     let erasure: TranscriptErasure
     let serverCounters = ServerCounters()
     let pruning: RowPruning
+    /// nil where there is nowhere to send them.
+    let events: UsageEventDelivery?
     let auditHeads: AuditHeads
     let requestLimits: RequestLimits
     let openAPI: [UInt8]
@@ -107,6 +110,7 @@ struct Parts: Sendable {
             health: health, metrics: metrics, logger: logger, limits: limits, isMetered: usage.isDelivered)
         let services = makeServices(
             settings, node, metrics, logger, engines, access, connections, settlement, usage, spool, health)
+        let events = try makeEvents(settings, services, pool)
         let epochFile = EpochFile(stateDirectory: URL(filePath: settings.stateDirectory))
         var reaper = LeaseReaper(
             connections: connections, transcripts: transcripts, metrics: metrics, logger: logger)
@@ -142,6 +146,7 @@ struct Parts: Sendable {
             admin: AdminPlane(services: admin),
             erasure: TranscriptErasure(pool: pool, transcripts: transcripts, node: settings.node, logger: logger),
             pruning: RowPruning(pool: pool, metrics: metrics, logger: logger, recordsDays: settings.usageRecordsDays),
+            events: events,
             auditHeads: AuditHeads(pool: pool, store: transcripts, metrics: metrics, logger: logger),
             requestLimits: RequestLimits(
                 .init(
@@ -154,6 +159,22 @@ struct Parts: Sendable {
                 await services.minutes.stop(within: NodeMinutes.stopWait)
                 await stop()
             })
+    }
+
+    private static func makeEvents(
+        _ settings: Settings, _ services: ListenServices, _ pool: ConnectionPool
+    ) throws -> UsageEventDelivery? {
+        guard let destination = settings.eventsURL else { return nil }
+        var options = HTTPClient.Options()
+        options.authoritiesFile = settings.eventsAuthorities
+        let http = try HTTPClient(options: options)
+        let receiver = UsageEventDelivery.Receiver(
+            destination: destination, source: settings.eventsSource, signing: WebhookSigning(settings.eventsSecrets),
+            authorization: settings.eventsAuthorization)
+        return UsageEventDelivery(
+            outbox: PostgresUsageEvents(pool: pool), receiver: receiver, transport: http,
+            holder: services.node.epoch.epoch, metrics: services.metrics, logger: services.logger,
+            chance: { Double.random(in: 0..<1) }, close: { await http.close() })
     }
 
     private static func makeServices(
@@ -239,7 +260,10 @@ struct Parts: Sendable {
             reader: BillingReader(issuer: admin.services.invoiceIssuer, isTenant: true))
         let node = NodeRoutes(
             checks: checks, metrics: services.metrics,
-            gauges: { await Self.gauges(services, access, counters.counters, loops) }, document: openAPI)
+            gauges: { [events] in
+                let gauges = await Self.gauges(services, access, counters.counters, loops)
+                return gauges + (events.map(Self.eventGauges) ?? [])
+            }, document: openAPI)
         return Router(
             routes: (planes.contains(.tenant)
                 ? tenant.routes + tenantSessions.routes + usage.routes + projects.routes + invoices.routes : [])
@@ -314,6 +338,17 @@ struct Parts: Sendable {
                     value: Double(engine.load.inUse)))
         }
         return gauges
+    }
+
+    private static func eventGauges(_ events: UsageEventDelivery) -> [Metrics.Gauge] {
+        [
+            Metrics.Gauge(
+                name: "hansard_usage_events_pending", help: "Usage events that their receiver does not have yet.",
+                value: Double(events.pending)),
+            Metrics.Gauge(
+                name: "hansard_usage_events_delay_seconds", help: "For how long the oldest of them has waited.",
+                value: events.delay() / .seconds(1)),
+        ]
     }
 
     private static func usageGauges(_ usage: UsageDelivery) -> [Metrics.Gauge] {

@@ -6,6 +6,7 @@ import Web
 
 struct SettingsTests {
     static let secret = "0123456789abcdef0123456789abcdef"
+    static let webhookSecret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
     static let required = [
         "HANSARD_DATABASE_URL": "postgresql://hansard:hunter2@db.example/hansard", "HANSARD_SECRET": secret,
     ]
@@ -107,6 +108,12 @@ struct SettingsTests {
         ("HANSARD_MODEL_DIR", "/models", "/models", "http://models"),
         ("HANSARD_SECRET", secret, "***", "short"),
         ("HANSARD_SECRET", "\(secret),\(secret)2", "***", "\(secret),\(secret),\(secret)"),
+        ("HANSARD_EVENTS_URL", "https://meter.example/events", "https://meter.example/events", "http://meter.example/"),
+        ("HANSARD_EVENTS_SECRET", "\(webhookSecret)", "***", secret),
+        ("HANSARD_EVENTS_SECRET", "\(webhookSecret), \(webhookSecret)", "***", "whsec_c2hvcnQ="),
+        ("HANSARD_EVENTS_AUTHORIZATION", "Bearer a_token", "***", "Bearer a\ntoken"),
+        ("HANSARD_EVENTS_SOURCE", "urn:hansard:eu-1", "urn:hansard:eu-1", "a name"),
+        ("HANSARD_EVENTS_AUTHORITIES", "/dev/null", "/dev/null", "https://example.net/ca.pem"),
         ("HANSARD_OPENAPI", "openapi.yaml", "openapi.yaml", "http://openapi"),
         ("HANSARD_LOG_LEVEL", "debug", "debug", "verbose"),
         ("HANSARD_LOG_FORMAT", "json", "json", "xml"),
@@ -137,13 +144,17 @@ struct SettingsTests {
     @Test(arguments: Setting.all.filter { $0.isSecret }.map(\.name))
     func secretsAreNotShown(name: String) throws {
         #expect(!problems([name: "s3cr3t-but-wrong"]).joined().contains("s3cr3t"))
-        let settings = try load(name == "HANSARD_SECRET" ? [:] : [name: "postgresql://u:s3cr3tpass@h/d"])
+        let right = ["HANSARD_SECRET": Self.secret, "HANSARD_EVENTS_SECRET": Self.webhookSecret]
+        let settings = try load([name: right[name] ?? "postgresql://u:s3cr3tpass@h/d"])
         var dumped = ""
         dump(settings.secrets, to: &dumped)
         let texts = [
             "\(settings.secrets)", String(reflecting: settings.secrets), dumped, "\(settings.databaseURL as Any)",
+            "\(settings.eventsSecrets)", "\(settings.eventsAuthorization as Any)",
         ]
-        for text in texts { #expect(!text.contains(Self.secret) && !text.contains("s3cr3tpass")) }
+        for text in texts {
+            #expect(!text.contains(Self.secret) && !text.contains("s3cr3tpass") && !text.contains("whsec_"))
+        }
     }
 
     @Test func allProblemsAreToldAtOnce() {

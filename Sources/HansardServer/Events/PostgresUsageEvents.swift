@@ -2,7 +2,7 @@ import FoundationEssentials
 import Hansard
 import Postgres
 
-/// The usage outbox in Postgres (`Migrations/0017_usage_events.sql`).
+/// The usage outbox in Postgres (`Migrations/0019_usage_events.sql`).
 struct PostgresUsageEvents: Sendable {
     /// How far delivery has got.
     struct Progress: Sendable, Equatable {

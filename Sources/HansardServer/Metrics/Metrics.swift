@@ -108,6 +108,12 @@ final class Metrics: Sendable {
     let auditHeadsKept = Counter()
     /// Looks at a chain of the audit log that found it not to be what it was when a head was kept.
     let auditDifferences = Counter()
+    /// Usage events that this node's requests brought to their receiver.
+    let eventsDelivered = Counter()
+    /// Usage events that the receiver would not take.
+    let eventsRefused = Counter()
+    /// Requests with usage events that failed, and are made again.
+    let eventDeliveriesFailed = Counter()
     /// REST requests answered.
     let requests = Counter()
 
@@ -228,6 +234,14 @@ final class Metrics: Sendable {
         page.counters(
             "hansard_rows_pruned_total", "Old rows that this node took out of Postgres, by table.", by: "table",
             rowsPruned.map { ($0.table, $0.count) })
+        page.counter(
+            "hansard_usage_events_delivered_total", "Usage events that this node brought to their receiver.",
+            eventsDelivered)
+        page.counter(
+            "hansard_usage_events_refused_total", "Usage events that their receiver will not take.", eventsRefused)
+        page.counter(
+            "hansard_usage_events_failures_total", "Requests with usage events that failed and are made again.",
+            eventDeliveriesFailed)
         page.counter("hansard_http_requests_total", "REST requests answered.", requests)
     }
 }

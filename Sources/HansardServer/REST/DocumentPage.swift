@@ -79,7 +79,8 @@ struct DocumentPage {
     private static let methods = ["get", "post", "put", "patch", "delete"]
 
     private func operations(of tag: String) -> [String] {
-        (document["paths"]?.pairs ?? []).flatMap { path, item in
+        // What the server sends is told of like what it answers.
+        ["paths", "webhooks"].flatMap { document[$0]?.pairs ?? [] }.flatMap { path, item in
             Self.methods.compactMap { method in
                 guard let operation = item[method],
                     operation["tags"]?.array().contains(where: { $0.string == tag }) == true

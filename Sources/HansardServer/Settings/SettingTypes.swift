@@ -300,7 +300,7 @@ private func splitHostAndPort(_ text: String) -> (host: String, port: Int)? {
 }
 
 /// The parts between commas without the blanks around them; an empty part stays, so that it is refused.
-private func splitList(_ text: String) -> [String] {
+func splitList(_ text: String) -> [String] {
     text.split(separator: ",", omittingEmptySubsequences: false).map { part in
         String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
     }

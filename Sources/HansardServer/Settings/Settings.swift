@@ -116,6 +116,16 @@ public struct Settings: Sendable {
     public var invoiceIssuer = "Hansard"
     /// How many days after its end the usage records of a closed month stay.
     public var usageRecordsDays = 400
+    /// Where usage events are sent; nil is nowhere.
+    public var eventsURL: EventDestination?
+    /// What usage events are signed with, `whsec_` and base64: two while one is replaced.
+    public var eventsSecrets: [Secret] = []
+    /// What is sent as `Authorization` with usage events.
+    public var eventsAuthorization: Secret?
+    /// Which installation usage events are of.
+    public var eventsSource = "hansard"
+    /// A PEM file of authorities that the receiver of usage events may be certified by, besides the system's.
+    public var eventsAuthorities: String?
     /// The API's description that is served.
     public var openAPI = InstalledFiles.path(of: "openapi.yaml")
     /// The least important messages that are logged.

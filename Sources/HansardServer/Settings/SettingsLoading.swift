@@ -103,7 +103,11 @@ extension Settings {
         case (nil, _?): missing("HANSARD_TLS_CERT", "is not given, but HANSARD_TLS_KEY is")
         default: break
         }
-        for (name, path) in [("HANSARD_TLS_CERT", tlsCertificate), ("HANSARD_TLS_KEY", tlsKey)] {
+        let files = [
+            ("HANSARD_TLS_CERT", tlsCertificate), ("HANSARD_TLS_KEY", tlsKey),
+            ("HANSARD_EVENTS_AUTHORITIES", eventsAuthorities),
+        ]
+        for (name, path) in files {
             guard let path, !FileManager.default.isReadableFile(atPath: path) else { continue }
             problems.append(.init(place: name, message: "\(quotedForPeople(path)) cannot be read; expected a PEM file"))
         }

@@ -307,6 +307,39 @@ extension Setting {
             "how long after its end the usage records of a closed month stay; totals and sums stay for ever"
         ),
         Setting(
+            "HANSARD_EVENTS_URL",
+            \.eventsURL,
+            .optional(.eventDestination),
+            "where usage events are sent; http:// only to this machine"
+        ),
+        Setting(
+            "HANSARD_EVENTS_SECRET",
+            \.eventsSecrets,
+            .webhookSecrets,
+            isSecret: true,
+            "what usage events are signed with (Standard Webhooks); two, comma-separated, while rotating"
+        ),
+        Setting(
+            "HANSARD_EVENTS_AUTHORIZATION",
+            \.eventsAuthorization,
+            .optional(.credentials),
+            isSecret: true,
+            "the value of Authorization that usage events are sent with, such as Bearer and a token"
+        ),
+        Setting(
+            "HANSARD_EVENTS_SOURCE",
+            \.eventsSource,
+            .eventSource,
+            "the source of usage events, which tells this installation from others; to change it is to tell all anew"
+        ),
+        Setting(
+            "HANSARD_EVENTS_AUTHORITIES",
+            \.eventsAuthorities,
+            .optional(.file),
+            default: "the system's",
+            "PEM file of authorities that the receiver of usage events may be certified by, besides the system's"
+        ),
+        Setting(
             "HANSARD_OPENAPI",
             \.openAPI,
             .file,

@@ -5,7 +5,7 @@ import Testing
 
 @testable import HansardServer
 
-/// The outbox has what the ledger has (`Migrations/0017_usage_events.sql`), whatever comes when.
+/// The outbox has what the ledger has (`Migrations/0019_usage_events.sql`), whatever comes when.
 @Suite struct UsageEventsTests {
     private typealias History = PostgresUsageLedgerTests.History
 
