@@ -13,6 +13,21 @@ enum StandardOutput {
         }
     }
 
+    /// Writes everything, waiting for a reader that is slow.
+    ///
+    /// - Throws: `CommandFailure` if it cannot be written, because the reader has gone or the disk is full.
+    static func write(all bytes: [UInt8]) throws {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else {
+                throw CommandFailure(message: "standard output cannot be written: \(String(cString: strerror(errno)))")
+            }
+            rest = rest.dropFirst(count)
+        }
+    }
+
     /// Whether a person looks at it, on something that can redraw a line.
     static var isTerminal: Bool {
         isatty(STDOUT_FILENO) != 0 && ProcessInfo.processInfo.environment["TERM"] != "dumb"

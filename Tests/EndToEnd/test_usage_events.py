@@ -2,6 +2,9 @@
 ledger has."""
 
 import base64
+import csv
+import io
+import json
 import secrets
 import threading
 from dataclasses import replace
@@ -9,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleet import metric, said
+from fleet import hansard, metric, said
 from ledger import ingest, speak
 from listen import LINEAR16, ListenSession
-from meter import COUNTERS, LOST, Meter
+from meter import COUNTERS, LOST, Meter, check_event
 from operators import Operator
 from processes import wait_until
 
@@ -114,6 +117,41 @@ def test_a_meter_with_bad_manners_has_everything_once(own_server, meter):
     assert not said(server, "set aside")
     assert AUTHORIZATION not in server.log() and meter.secret not in server.log()
     wait_until(lambda: metric(server, "hansard_usage_events_pending") == 0, 30, "nothing waits")
+    check_command(server, meter, tenants)
+
+
+def check_command(server, meter: Meter, tenants: list[str]) -> None:
+    """The command line agrees, month by month."""
+    at = dict(word.split("=") for word in server.database().url.split())
+    # As nodes log in.
+    url = f"postgresql://hansard_node@/hansard?host={at['host']}&port={at['port']}"
+    settings = {"HANSARD_DATABASE_URL": url, "HANSARD_EVENTS_SOURCE": SOURCE}
+    months = sorted({event["time"][:7] for event in meter.events.values()})
+    exported, rows, lines = {}, [], []
+    for month in months:
+        verified = hansard("usage", "verify", "--period", month, **settings)
+        # Of sessions that were put into the ledger by hand there are no rows.
+        found = {line.split(":")[0] for line in verified.stdout.splitlines()}
+        assert found <= {"sessions", month}, verified.stdout + verified.stderr
+
+        def export(form: str, *more: str) -> str:
+            done = hansard("usage", "export", "--period", month, "--format", form, *more, **settings)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        for line in export("cloudevents").splitlines():
+            event = json.loads(line)
+            check_event(event, SOURCE)
+            exported[event["id"]] = event
+        for tenant in tenants:
+            rows += csv.DictReader(io.StringIO(export("csv", "--tenant", tenant), newline=""), strict=True)
+            lines += map(json.loads, export("jsonl", "--tenant", tenant).splitlines())
+    assert exported == meter.events
+    for tenant in tenants:
+        for found in (rows, lines):
+            sums = {name: sum(int(row[name]) for row in found if row["tenant_id"] == tenant) for name in COUNTERS}
+            assert sums == meter.sums()[tenant]
+    assert {row["tags"] for row in rows} == {'["said"]', '["late"]'}
 
 
 def test_one_event_that_is_refused_holds_up_nobody(own_server, meter):
@@ -135,3 +173,22 @@ def test_one_event_that_is_refused_holds_up_nobody(own_server, meter):
     rows = database.query("SELECT DISTINCT tenant_id, refused_status FROM usage_events WHERE refused_at IS NOT NULL")
     assert rows == [[tenants[1], "422"]]
     assert meter.faults == []
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--period", "2026-13", "--format", "csv"], "--period"),
+        (["--period", "2026-11", "--format", "xml"], "format"),
+        (["--period", "2026-11", "--format", "csv", "--tenant", "me"], "--tenant"),
+    ],
+)
+def test_what_is_wrong_with_an_export_is_said(options, word):
+    done = hansard("usage", "export", *options, HANSARD_DATABASE_URL="postgresql://nobody@127.0.0.1:1/x")
+    assert done.returncode == 2 and word in done.stderr and not done.stdout
+
+
+def test_an_export_that_cannot_be_had_fails():
+    url = "postgresql://nobody@127.0.0.1:1/x"
+    done = hansard("usage", "export", "--period", "2026-11", "--format", "jsonl", HANSARD_DATABASE_URL=url)
+    assert done.returncode == 1 and "2026-11" in done.stderr
