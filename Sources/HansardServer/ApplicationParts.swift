@@ -148,17 +148,20 @@ struct Parts: Sendable {
             pruning: RowPruning(pool: pool, metrics: metrics, logger: logger, recordsDays: settings.usageRecordsDays),
             events: events,
             auditHeads: AuditHeads(pool: pool, store: transcripts, metrics: metrics, logger: logger),
-            requestLimits: RequestLimits(
-                .init(
-                    perAddress: settings.requestsPerAddress, perToken: settings.requestsPerToken,
-                    perKey: settings.requestsPerKey)
-            ) { services.authenticator.holder(of: $0) },
-            openAPI: document,
+            requestLimits: makeRequestLimits(settings, services), openAPI: document,
             stop: {
                 listener.stop()
                 await services.minutes.stop(within: NodeMinutes.stopWait)
                 await stop()
             })
+    }
+
+    private static func makeRequestLimits(_ settings: Settings, _ services: ListenServices) -> RequestLimits {
+        RequestLimits(
+            .init(
+                perAddress: settings.requestsPerAddress, perToken: settings.requestsPerToken,
+                perKey: settings.requestsPerKey)
+        ) { services.authenticator.holder(of: $0) }
     }
 
     private static func makeEvents(

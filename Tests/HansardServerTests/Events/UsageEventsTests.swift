@@ -213,7 +213,8 @@ import Testing
             _ = try await ledger.ingest(old + new)
             try await fixture.makeEvents()
             let count = try await fixture.events().count
-            let pruning = RowPruning(pool: fixture.pool, metrics: Metrics(), logger: LogRecorder().logger)
+            let pruning = RowPruning(
+                pool: fixture.pool, metrics: Metrics(), logger: LogRecorder().logger, recordsDays: 400)
             #expect(try await pruning.look(now: .now)["usage_events"] == nil, "they are not delivered")
             let holder = UUID()
             _ = try await outbox.hold(holder, for: .seconds(9))
