@@ -103,6 +103,8 @@ TENANT = [one for one in operations() if one.scopes and one.id != "listen"]
 OF_A_TENANT = [one for one in ADMIN if "{tenant_id}" in one.path or "{session_id}" in one.path]
 # Whoever may assign plans must see which there are.
 FOR_ALL = [one for one in ADMIN if one.id in ("listPlans", "getPlan", "listPlanVersions", "getPlanVersion")]
+# Of a month, and of the tenants that the token may know of: Tests/EndToEnd/admin/test_billing_forms.py.
+REPORTS = [one for one in ADMIN if one.id == "getBillingReport"]
 OWN_ALONE = ("listTenants", "listAllSessions", "listTenantTranscripts", "listAllInvoices", "listAudit", "verifyAudit")
 LISTS = [one for one in ADMIN if one.id in OWN_ALONE]
 
@@ -174,7 +176,7 @@ def test_a_limited_token_finds_nothing_of_another_tenant_in_lists(mine_and_their
     assert not [one for values in theirs.of.values() for one in values if one in everything and one != "theirs"]
 
 
-@pytest.mark.parametrize("one", [one for one in ADMIN if one not in OF_A_TENANT + FOR_ALL + LISTS], ids=named)
+@pytest.mark.parametrize("one", [one for one in ADMIN if one not in OF_A_TENANT + FOR_ALL + LISTS + REPORTS], ids=named)
 def test_a_limited_token_has_nothing_to_do_with_what_is_everybodys(limited, one):
     answer = limited["owner"].perform(one, one.request_examples()[0])
     assert answer.status_code == 403, answer.text

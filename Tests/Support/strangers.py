@@ -50,6 +50,9 @@ class Things:
         ]
         return views
 
+# Those that are in nothing else that anybody is told, each once.
+MONTHS = iter(random.sample([f"{year}-{month:02}" for year in range(2060, 2100) for month in range(1, 13)], 480))
+
 
 def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
     """A tenant with two keys, a plan for a month, an invoice and a credit, a session that is over and one that lives until `live`
@@ -68,8 +71,7 @@ def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
     wait_until(lambda: things.holder.call("GET", "/v1/sessions").json()["data"], 20, "it is live")
     revoked = owner.key(tenant, name="revoked")["id"]
     assert owner.call("POST", f"/v1/admin/tenants/{tenant}/keys/{revoked}/revoke").ok
-    # Months that are in nothing else that anybody is told.
-    month = f"{random.randrange(3000, 9999)}-{random.randrange(1, 13):02}"
+    month = next(MONTHS)
     owner.assigned(tenant, month, month)
     invoiced = owner.invoiced(tenant)
     things.of = {

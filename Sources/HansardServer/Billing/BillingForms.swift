@@ -46,17 +46,17 @@ struct BillingReader: Sendable {
 }
 
 extension HTTPResponse {
-    /// An invoice in one of its forms; its JSON comes with the hash of its bytes (RFC 9530).
+    /// An invoice in one of its forms, with the hash of its bytes (RFC 9530).
     static func invoice(_ billed: BilledTenant, as form: BillingForm, for reader: BillingReader) -> HTTPResponse {
-        switch form {
-        case .json:
-            let bytes = Array(billed.document.utf8)
-            let digest = Data(SHA256.hash(bytes)).base64EncodedString()
-            return HTTPResponse(
-                status: 200, headers: HTTPHeaders(json: [("Repr-Digest", "sha-256=:\(digest):")]), body: bytes)
-        case .csv, .focus: return .billingTable([billed], as: form, for: reader)
-        case .html: return InvoicePage(reader: reader).response(billed)
-        }
+        var response =
+            switch form {
+            case .json: HTTPResponse(status: 200, headers: HTTPHeaders(json: []), body: Array(billed.document.utf8))
+            case .csv, .focus: billingTable([billed], as: form, for: reader)
+            case .html: InvoicePage(reader: reader).response(billed)
+            }
+        let digest = Data(SHA256.hash(response.body)).base64EncodedString()
+        response.headers.add("Repr-Digest", "sha-256=:\(digest):")
+        return response
     }
 
     /// Invoices in one table.
