@@ -130,9 +130,9 @@ def check_command(server, meter: Meter, tenants: list[str]) -> None:
     exported, rows, lines = {}, [], []
     for month in months:
         verified = hansard("usage", "verify", "--period", month, **settings)
-        # Of sessions that were put into the ledger by hand there are no rows.
+        # Of sessions that were put into the ledger by hand there are no rows, and most were at work a moment ago.
         found = {line.split(":")[0] for line in verified.stdout.splitlines()}
-        assert found <= {"sessions", month}, verified.stdout + verified.stderr
+        assert found <= {"sessions", "recent", month}, verified.stdout + verified.stderr
 
         def export(form: str, *more: str) -> str:
             done = hansard("usage", "export", "--period", month, "--format", form, *more, **settings)
