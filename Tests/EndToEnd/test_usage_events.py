@@ -64,6 +64,7 @@ def talk_at_once(server, keys: list[str]) -> None:
         thread.join()
 
 
+@pytest.mark.long
 def test_a_meter_with_bad_manners_has_everything_once(own_server, meter):
     """It fails, is slow, asks for time, finds batches too large, loses its answers, is away; and so is the node."""
     server = own_server(
