@@ -46,13 +46,14 @@ def ingest(database: Database, first: int, last: int) -> None:
     for start in range(first, last, SESSIONS_AT_ONCE):
         database.query(
             f"""
-            SELECT count(ingest_usage(
-                array_agg(md5('t' || s % {TENANTS} + 1)::uuid), array_agg(id), array_agg(0), array_agg('node'), array_agg(r),
-                array_agg('{MONTH}'), array_agg(began + r * interval '10 seconds'), array_agg(r * 10000),
-                array_agg(r * 10500), array_agg(r * 10000), array_agg(r = {RECORDS} - 1), array_agg('key_' || s % 3000),
-                array_agg(CASE WHEN s % 5 = 0 THEN 'deepgram' ELSE 'synthetic' END), array_agg('nova-3'), array_agg('en-US'),
-                array_agg('[]'), array_agg('eu-west-1'), array_agg(1), array_agg(began), array_agg(began), array_agg(0),
-                array_agg(0)))
+            SELECT ingest_usage(
+                array_agg(md5('t' || s % {TENANTS} + 1)::uuid), array_agg(id), array_agg(0::bigint), array_agg('node'::text),
+                array_agg(r::bigint), array_agg('{MONTH}'::text), array_agg(began + r * interval '10 seconds'),
+                array_agg(r * 10000::bigint), array_agg(r * 10500::bigint), array_agg(r * 10000::bigint),
+                array_agg(r = {RECORDS} - 1), array_agg('key_' || s % 3000),
+                array_agg(CASE WHEN s % 5 = 0 THEN 'deepgram' ELSE 'synthetic' END), array_agg('nova-3'::text),
+                array_agg('en-US'::text), array_agg('[]'::text), array_agg('eu-west-1'::text), array_agg(1::bigint),
+                array_agg(began), array_agg(began), array_agg(0::bigint), array_agg(0::bigint))
             FROM (
                 SELECT s, r, began, (s * {RECORDS} + r) / {BATCH} AS batch, overlay(
                     md5('s' || s) PLACING lpad(to_hex((extract(epoch FROM began) * 1000)::bigint), 12, '0') || '7' FROM 1 FOR 13
