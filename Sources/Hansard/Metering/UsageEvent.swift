@@ -7,7 +7,7 @@ public struct UsageEvent: Sendable, Hashable {
     public var tenant: TenantID
     /// Which session.
     public var session: SessionID
-    /// Which part of it.
+    /// Which part of it; `UsageRecord.surplusSegment` is what is counted of a lost node's session.
     public var segment: Int
     /// The first moment of the UTC hour.
     public var hour: Date
@@ -17,7 +17,8 @@ public struct UsageEvent: Sendable, Hashable {
     public var usedUntil: Date
     /// How much; below zero where too much was told before.
     public var counters: UsageCounters
-    /// 1 where the session began in the hour, and none told of it before; else 0.
+    /// 1 where the session began in the hour, and none told of it before; -1 where one told of it that another segment tells of
+    /// now; else 0.
     public var sessions: Int
     /// The key that opened the session.
     public var key: KeyID

@@ -56,7 +56,8 @@ public protocol UsageLedger: Sendable {
     ///
     /// - Returns: how many were left out.
     func finish(spool: UUID, before epoch: NodeEpoch) async throws -> Int
-    /// Keeps what is known of sessions of dead nodes. It counts if such a node is given up, whose own records never come.
+    /// Keeps what is known of sessions of dead nodes. It counts once such a node is given up, as far as its own records have not
+    /// come.
     func note(_ reaped: [ReapedUsage]) async throws
     /// Brings sums by hour and day up to date.
     ///

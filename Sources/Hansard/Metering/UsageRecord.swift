@@ -47,9 +47,15 @@ public struct UsageRecord: Sendable, Hashable, Codable {
     public enum Source: String, Sendable, Hashable, Codable {
         /// The session's node.
         case node
-        /// Whoever found that node dead.
+        /// Whoever found that node dead. The ledger itself makes these, of a session's surplus.
         case reaper
     }
+
+    /// The number of a session's surplus among its segments: what others knew of it when its node was lost, beyond what the
+    /// node's own records have. No node gives it.
+    public static let surplusSegment = Int(Int32.max)
+    /// What the engine and the language of a surplus are called of which nothing else is known.
+    public static let unknown = "unknown"
 
     /// Which session.
     public var session: SessionID

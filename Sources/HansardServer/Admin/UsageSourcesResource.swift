@@ -57,7 +57,7 @@ struct UsageSourcesResource: Sendable {
                 UPDATE usage_sources SET retired_at = \(call.now), retired_because = \(reason)
                 WHERE node = \(node) AND epoch = \(epoch)
                 """)
-            // What its sessions' leases told is all that there will be of them.
+            // What its sessions' leases told counts from now on, as far as their records are not here.
             try await connection.query("SELECT count_reaped_usage(\(node), \(epoch))")
             return AdminAnswer(
                 body: source.json, target: .init("usage_source", source.epoch.description), before: before.json,

@@ -119,12 +119,13 @@ extension Connection {
         let rated = try rated(terms, of: tenant) { session, segment in
             try query(
                 """
-                SELECT session_id, segment, engine, language,
+                SELECT session_id, segment, engine, language, segment = 0 OR begins AS is_beginning,
                     CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
                     CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms
                 FROM usage_segments
                 WHERE tenant_id = \(tenant.rawValue) AND period = \(terms.period.firstDay)::date
                     AND (session_id, segment) > (\(session), \(segment))
+                    AND (segment < \(UsageRecord.surplusSegment) OR audio_ms > 0 OR begins)
                 ORDER BY session_id, segment LIMIT \(Self.segmentsPerPage)
                 """)
         }
@@ -155,8 +156,8 @@ extension Connection {
                 rating.add(
                     BillableTime(
                         session: SessionID(session), engine: try row.value("engine"),
-                        language: try row.value("language"), isBeginning: segment == 0, before: before,
-                        milliseconds: own))
+                        language: try row.value("language"), isBeginning: try row.value("is_beginning"),
+                        before: before, milliseconds: own))
             }
             guard rows.count == Self.segmentsPerPage else { break }
         }
@@ -165,7 +166,8 @@ extension Connection {
     }
 
     /// What earlier months that are not closed any more come to now, less all that was billed for them: those too that were passed
-    /// over since there was nothing in them. A month's usage only ever grows: one whose sums are those that were billed is as it was.
+    /// over since there was nothing in them. A month's usage only ever grows, but for the surplus of lost nodes' sessions: one
+    /// without that, whose sums are those that were billed, is as it was.
     private func adjustments(of tenant: TenantID, before period: QuotaPeriod) throws -> [InvoiceLine] {
         let closed = try query(
             """
@@ -185,12 +187,26 @@ extension Connection {
             let (used, billed) = (
                 try ledgerSum(of: tenant, in: terms.period), try billedSum(of: tenant, for: terms.period)
             )
-            if used.sessions == billed.sessions, used.milliseconds(terms.prices.time) == billed.milliseconds {
+            if used.sessions == billed.sessions, used.milliseconds(terms.prices.time) == billed.milliseconds,
+                try !hasSurplus(of: tenant, in: terms.period)
+            {
                 return []
             }
             let billedLines = try billedLines(of: tenant, for: terms.period)
             return try rated(terms, of: tenant).adjustments(billed: billedLines, of: tenant)
         }
+    }
+
+    /// Whether a lost node's session has, or had, a surplus in the month: it may have become another segment's time.
+    private func hasSurplus(of tenant: TenantID, in period: QuotaPeriod) throws -> Bool {
+        try !query(
+            """
+            SELECT FROM usage_reaped AS p JOIN usage_segments AS s USING (tenant_id, session_id)
+            WHERE p.tenant_id = \(tenant.rawValue) AND p.is_counted AND s.segment = \(UsageRecord.surplusSegment)
+                AND s.period = \(period.firstDay)::date
+            LIMIT 1
+            """
+        ).isEmpty
     }
 
     /// The lines of all invoices for a month's usage.
@@ -242,7 +258,7 @@ extension Connection {
         try UsageSum(
             query(
                 """
-                SELECT count(*) FILTER (WHERE segment = 0) AS sessions, coalesce(sum(audio_ms), 0)::bigint AS audio_ms,
+                SELECT count(*) FILTER (WHERE segment = 0 OR begins) AS sessions, coalesce(sum(audio_ms), 0)::bigint AS audio_ms,
                     coalesce(sum(connected_ms), 0)::bigint AS connected_ms
                 FROM usage_segments WHERE tenant_id = \(tenant.rawValue) AND period = \(period.firstDay)::date
                 """

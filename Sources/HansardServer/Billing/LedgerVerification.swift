@@ -24,10 +24,11 @@ extension Connection {
     /// - Parameter droppedAt: when some were taken out; of those that are left a segment has at least the highest.
     func recordFindings(_ period: QuotaPeriod, droppedAt: Date?) throws -> [UsageVerification.Finding] {
         guard let droppedAt else {
-            return try totalFindings(period, areAllThere: true) + orderFindings(period) + markFindings(period)
+            return try totalFindings(period, areAllThere: true) + surplusFindings(period, areAllThere: true)
+                + orderFindings(period) + markFindings(period)
         }
         let told = Finding(.gone, "the records of \(period) were taken out on \(Timestamp.format(droppedAt))")
-        return try [told] + totalFindings(period, areAllThere: false)
+        return try [told] + totalFindings(period, areAllThere: false) + surplusFindings(period, areAllThere: false)
     }
 
     /// When records of the month were last taken out; nil if none were.
@@ -39,8 +40,8 @@ extension Connection {
 
     // MARK: Sessions
 
-    /// A session's row says what all its segments have together, in whichever months. One that is live has no row yet, and one
-    /// whose node was lost never gets one: what is known of it was counted when that node was given up.
+    /// A session's row says what all its node's segments have together, in whichever months. One that is live has no row yet,
+    /// and one whose node was lost may never get one: what is known of it counts since that node was given up.
     private func counterFindings(_ period: QuotaPeriod, settled: Date) throws -> [Finding] {
         let (start, end) = (period.start, period.end)
         return try query(
@@ -51,7 +52,8 @@ extension Connection {
             ), ledger AS (
                 SELECT tenant_id, session_id, sum(s.audio_ms)::bigint AS audio_ms, sum(s.connected_ms)::bigint AS connected_ms,
                     sum(s.engine_ms)::bigint AS engine_ms, bool_and(s.is_final) AS is_over, max(s.last_at) AS last_at
-                FROM here JOIN usage_segments AS s USING (tenant_id, session_id) GROUP BY tenant_id, session_id
+                FROM here JOIN usage_segments AS s USING (tenant_id, session_id)
+                WHERE s.segment < \(UsageRecord.surplusSegment) GROUP BY tenant_id, session_id
             )
             SELECT tenant_id, session_id, u.audio_ms AS one_audio, u.connected_ms AS one_connected, u.engine_ms AS one_engine,
                 l.audio_ms AS other_audio, l.connected_ms AS other_connected, l.engine_ms AS other_engine
@@ -60,10 +62,7 @@ extension Connection {
                 AND coalesce(l.last_at, u.ended_at) <= \(settled)
                 AND (u.session_id IS NOT NULL OR l.is_over AND NOT EXISTS (
                     SELECT FROM usage_reaped AS p
-                    WHERE p.tenant_id = l.tenant_id AND p.session_id = l.session_id
-                        AND (EXISTS (SELECT FROM dropped_usage_records AS d WHERE d.period = \(period.firstDay)::date) OR EXISTS (
-                            SELECT FROM usage_records AS r
-                            WHERE r.tenant_id = p.tenant_id AND r.session_id = p.session_id AND r.source = 'reaper'))))
+                    WHERE p.tenant_id = l.tenant_id AND p.session_id = l.session_id AND p.is_counted))
             ORDER BY tenant_id, session_id LIMIT \(UsageVerification.limit)
             """
         ).map { row in
@@ -122,7 +121,7 @@ extension Connection {
                     WHERE s.segment > 0 AND b.tenant_id = s.tenant_id AND b.session_id = s.session_id
                         AND b.segment < s.segment
                 ) AS e
-                WHERE s.period = \(period.firstDay)::date
+                WHERE s.period = \(period.firstDay)::date AND s.segment < \(UsageRecord.surplusSegment)
             ) AS t
             WHERE wrong <> '' ORDER BY tenant_id, session_id, segment LIMIT \(UsageVerification.limit)
             """
@@ -155,10 +154,14 @@ extension Connection {
             FROM (
                 SELECT tenant_id, session_id, segment, max(audio_ms) AS audio_ms, max(connected_ms) AS connected_ms,
                     max(engine_ms) AS engine_ms, max(made_at) AS last_at, bool_or(is_final) AS is_final
-                FROM usage_records WHERE period = \(period.firstDay)::date GROUP BY tenant_id, session_id, segment
+                FROM usage_records
+                WHERE period = \(period.firstDay)::date AND segment < \(UsageRecord.surplusSegment)
+                GROUP BY tenant_id, session_id, segment
             ) AS r
-            FULL JOIN (SELECT * FROM usage_segments WHERE period = \(period.firstDay)::date) AS s
-                USING (tenant_id, session_id, segment)
+            FULL JOIN (
+                SELECT * FROM usage_segments
+                WHERE period = \(period.firstDay)::date AND segment < \(UsageRecord.surplusSegment)
+            ) AS s USING (tenant_id, session_id, segment)
             WHERE (r.audio_ms, r.connected_ms, r.engine_ms, r.last_at, r.is_final)
                 IS DISTINCT FROM (s.audio_ms, s.connected_ms, s.engine_ms, s.last_at, s.is_final)
                 AND (\(areAllThere) OR s.session_id IS NULL OR r.audio_ms > s.audio_ms OR r.connected_ms > s.connected_ms
@@ -205,7 +208,8 @@ extension Connection {
         }
     }
 
-    /// The mark of an hour is the highest of the records that were made in it; the session's beginning is marked too.
+    /// The mark of an hour is the highest of the records that were made in it; the session's beginning is marked too. Of a
+    /// surplus it is the total.
     private func markFindings(_ period: QuotaPeriod) throws -> [Finding] {
         try query(
             """
@@ -218,10 +222,19 @@ extension Connection {
                 FROM (
                     SELECT tenant_id, session_id, segment, date_trunc('hour', made_at, 'UTC') AS hour, audio_ms, connected_ms,
                         engine_ms, false AS begins
-                    FROM usage_records WHERE period = \(period.firstDay)::date
+                    FROM usage_records
+                    WHERE period = \(period.firstDay)::date AND segment < \(UsageRecord.surplusSegment)
                     UNION ALL
-                    SELECT tenant_id, session_id, 0, date_trunc('hour', session_started_at, 'UTC'), 0, 0, 0, true
-                    FROM usage_segments WHERE period = \(period.firstDay)::date AND segment = 0
+                    SELECT tenant_id, session_id, segment, date_trunc('hour', last_at, 'UTC'), audio_ms, connected_ms,
+                        engine_ms, false
+                    FROM usage_segments
+                    WHERE period = \(period.firstDay)::date AND segment = \(UsageRecord.surplusSegment)
+                    UNION ALL
+                    SELECT tenant_id, session_id, segment, date_trunc('hour', session_started_at, 'UTC'), 0, 0, 0,
+                        segment = 0 OR begins
+                    FROM usage_segments
+                    WHERE period = \(period.firstDay)::date AND (segment = 0
+                        OR segment = \(UsageRecord.surplusSegment) AND session_started_at >= \(period.start))
                 ) AS t
                 GROUP BY tenant_id, session_id, segment, hour
             ) AS r
@@ -261,7 +274,7 @@ extension Row {
         return "\(counters) until \(Timestamp.format(last)), \(isFinal ? "and is final" : "and is not final")"
     }
 
-    fileprivate var session: String {
+    var session: String {
         get throws {
             let (tenant, session): (UUID, UUID) = (try value("tenant_id"), try value("session_id"))
             return "session \(SessionID(session)) of tenant \(TenantID(tenant))"

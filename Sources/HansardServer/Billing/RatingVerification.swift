@@ -13,6 +13,9 @@ private struct BilledPart {
 
 /// What a month comes to, by the records that were there when each of its invoices was made, and by all there are.
 extension Connection {
+    /// Times that are tried as an invoice's.
+    private static let cutOffTrials = 20
+
     /// Tenants that something is billed for the month, and, once it is closed, those with a plan.
     func ratedTenants(_ period: QuotaPeriod) throws -> [TenantID] {
         try query(
@@ -71,9 +74,8 @@ extension Connection {
         }
         for part in parts {
             billed += part.lines
-            cutOff = try self.cutOff(terms, tenant, billed, around: part.createdAt)
-            let known = try rated(terms, of: tenant, recordedBy: cutOff)
-            let missing = try known.adjustments(billed: billed, of: tenant)
+            let missing: [InvoiceLine]
+            (cutOff, missing) = try known(terms, tenant, billed, around: part.createdAt)
             if !missing.isEmpty {
                 return unexplained(missing, "by invoice \(part.number), and nothing that came after it explains that")
             }
@@ -81,8 +83,8 @@ extension Connection {
         if parts.isEmpty {
             // No invoice was to be made, as far as was known.
             guard let closing = try billingPeriod(terms.period).closingAt else { return [] }
-            cutOff = try self.cutOff(terms, tenant, [], around: closing)
-            let missing = try rated(terms, of: tenant, recordedBy: cutOff).adjustments(billed: [], of: tenant)
+            let missing: [InvoiceLine]
+            (cutOff, missing) = try known(terms, tenant, [], around: closing)
             if !missing.isEmpty { return unexplained(missing, "by any invoice") }
         }
         let missing = try rated(terms, of: tenant).adjustments(billed: billed, of: tenant)
@@ -133,59 +135,103 @@ extension Connection {
 
     // MARK: What was known
 
-    /// Up to which time of their delivery an invoice has records.
+    /// Up to which time of their delivery an invoice has records, and what these come to beyond what is billed.
+    private func known(
+        _ terms: BillingTerms, _ tenant: TenantID, _ billed: [InvoiceLine], around time: Date
+    ) throws -> (cutOff: Date, missing: [InvoiceLine]) {
+        let times = try cutOffs(terms, tenant, billed, around: time)
+        var first: (Date, [InvoiceLine])?
+        for time in times {
+            let missing = try rated(terms, of: tenant, recordedBy: time).adjustments(billed: billed, of: tenant)
+            if missing.isEmpty { return (time, []) }
+            first = first ?? (time, missing)
+        }
+        return first ?? (time, [])
+    }
+
+    /// Up to which time of their delivery an invoice may have records, the most likely one first; there is always one.
     ///
     /// A record's time is when its delivery began, and an invoice's when its transaction did: of records that came within a
     /// minute of it, the invoice has those up to one of them. Since a month only grows, these are as many as do not come to
-    /// more than is billed. Of two nodes that deliver late usage of one tenant in the very moment in which its invoice is made,
-    /// the one that began first may end last: that is the one case in which what is found is no fault.
-    private func cutOff(
+    /// more than is billed. The surplus of lost nodes' sessions alone may go down again: if it changes in that minute, it may
+    /// be a time before as well. Of two nodes that deliver late usage of one tenant in the very moment in which its invoice
+    /// is made, the one that began first may end last: that is the one case in which what is found is no fault.
+    private func cutOffs(
         _ terms: BillingTerms, _ tenant: TenantID, _ billed: [InvoiceLine], around time: Date
-    ) throws -> Date {
+    ) throws -> [Date] {
         let earliest = time - UsageVerification.delivery
         let latest = time + UsageVerification.delivery
         let isAudio = terms.prices.time == .audio
         let milliseconds = billed.reduce(0) { $0 + $1.raw }
         let sessions = billed.reduce(0) { $0 + $1.sessions }
-        let last: Date? = try query(
+        let surplus = UsageRecord.surplusSegment
+        return try query(
             """
             WITH known AS (
-                SELECT recorded_at, session_id, segment,
-                    max(CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END) OVER w AS ms, row_number() OVER w AS place
-                FROM usage_records
+                SELECT recorded_at, session_id, segment, row_number() OVER w AS place,
+                    CASE WHEN segment < \(surplus) THEN max(CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END) OVER w
+                        WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS ms,
+                    -- A surplus counts its session where no other segment does.
+                    segment = 0 OR segment = \(surplus) AND EXISTS (
+                        SELECT FROM usage_segments AS s
+                        WHERE s.tenant_id = r.tenant_id AND s.session_id = r.session_id AND s.segment = r.segment
+                            AND s.period = r.period AND s.session_started_at >= \(terms.period.start)) AS may_begin
+                FROM usage_records AS r
                 WHERE tenant_id = \(tenant.rawValue) AND period = \(terms.period.firstDay)::date
                 WINDOW w AS (PARTITION BY session_id, segment ORDER BY recorded_at, seq, source ROWS UNBOUNDED PRECEDING)
             ), news AS (
-                SELECT recorded_at, (segment = 0 AND place = 1)::integer AS sessions,
+                SELECT recorded_at, segment = \(surplus) AS is_surplus,
+                    (may_begin AND row_number() OVER (PARTITION BY session_id, may_begin ORDER BY recorded_at) = 1)::integer
+                        AS sessions,
                     ms - lag(ms, 1, 0::bigint) OVER (PARTITION BY session_id, segment ORDER BY place) AS ms
                 FROM known
             ), sums AS (
-                SELECT recorded_at, sum(sum(ms)) OVER w AS ms, sum(sum(sessions)) OVER w AS sessions
+                SELECT recorded_at, bool_or(is_surplus) AS has_surplus, sum(sum(ms)) OVER w AS ms,
+                    sum(sum(sessions)) OVER w AS sessions
                 FROM news GROUP BY recorded_at WINDOW w AS (ORDER BY recorded_at)
+            ), fitting AS (
+                SELECT recorded_at, has_surplus, ms = \(milliseconds) AND sessions = \(sessions) AS is_whole,
+                    recorded_at BETWEEN \(earliest) AND \(latest) AND ms <= \(milliseconds) AND sessions <= \(sessions) AS fits
+                FROM sums
             )
-            SELECT max(recorded_at) AS last FROM sums
-            WHERE recorded_at BETWEEN \(earliest) AND \(latest) AND ms <= \(milliseconds) AND sessions <= \(sessions)
+            SELECT recorded_at FROM (
+                SELECT recorded_at, is_whole, fits,
+                    lead(fits AND NOT has_surplus, 1, false) OVER (ORDER BY recorded_at) AS is_passed
+                FROM fitting
+            ) AS t
+            WHERE fits AND NOT is_passed
+            ORDER BY is_whole DESC, recorded_at > \(time), abs(extract(epoch FROM recorded_at - \(time)))
+            LIMIT \(Self.cutOffTrials)
             """
-        ).only().value("last")
-        return last ?? earliest
+        ).map { try $0.value("recorded_at") } + [earliest]
     }
 
-    /// What the records come to that were there by then: of each segment the highest.
+    /// What the records come to that were there by then: of each segment the highest, of a surplus the last.
     private func rated(
         _ terms: BillingTerms, of tenant: TenantID, recordedBy cutOff: Date
     ) throws -> RatedPeriod {
         let isAudio = terms.prices.time == .audio
+        let surplus = UsageRecord.surplusSegment
         return try rated(terms, of: tenant) { session, segment in
             try query(
                 """
                 SELECT s.session_id, s.segment, s.engine, s.language,
+                    s.segment = 0 OR s.segment = \(surplus) AND s.session_started_at >= \(terms.period.start) AND NOT EXISTS (
+                        SELECT FROM usage_records AS r
+                        WHERE r.tenant_id = s.tenant_id AND r.session_id = s.session_id AND r.segment = 0
+                            AND r.period = s.period AND r.recorded_at <= \(cutOff)) AS is_beginning,
                     CASE WHEN \(isAudio) THEN s.audio_before_ms ELSE s.connected_before_ms END AS before_ms,
                     CASE WHEN \(isAudio) THEN r.audio_ms ELSE r.connected_ms END AS billable_ms
                 FROM usage_segments AS s
                 CROSS JOIN LATERAL (
                     SELECT max(r.audio_ms) AS audio_ms, max(r.connected_ms) AS connected_ms FROM usage_records AS r
-                    WHERE r.tenant_id = s.tenant_id AND r.session_id = s.session_id AND r.segment = s.segment
-                        AND r.period = s.period AND r.recorded_at <= \(cutOff)
+                    WHERE s.segment < \(surplus) AND r.tenant_id = s.tenant_id AND r.session_id = s.session_id
+                        AND r.segment = s.segment AND r.period = s.period AND r.recorded_at <= \(cutOff)
+                    UNION ALL
+                    (SELECT r.audio_ms, r.connected_ms FROM usage_records AS r
+                    WHERE s.segment = \(surplus) AND r.tenant_id = s.tenant_id AND r.session_id = s.session_id
+                        AND r.segment = s.segment AND r.period = s.period AND r.recorded_at <= \(cutOff)
+                    ORDER BY r.seq DESC LIMIT 1)
                 ) AS r
                 WHERE s.tenant_id = \(tenant.rawValue) AND s.period = \(terms.period.firstDay)::date
                     AND (s.session_id, s.segment) > (\(session), \(segment)) AND r.audio_ms IS NOT NULL

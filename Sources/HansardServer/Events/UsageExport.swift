@@ -86,9 +86,11 @@ public struct UsageExport: Sendable {
         """
         DECLARE usage_export NO SCROLL CURSOR FOR
         SELECT tenant_id, session_id, segment, to_char(period, 'YYYY-MM') AS period, session_started_at, started_at, last_at,
-            key_id, engine, model, language, region, tags, channels, audio_ms, connected_ms, engine_ms, is_final
+            key_id, engine, model, language, region, tags, channels, audio_ms, connected_ms, engine_ms, is_final,
+            (segment = 0 OR begins)::integer AS sessions
         FROM usage_segments
         WHERE period = \(period.firstDay)::date AND (\(tenant?.rawValue)::uuid IS NULL OR tenant_id = \(tenant?.rawValue)::uuid)
+            AND (segment < \(UsageRecord.surplusSegment) OR audio_ms > 0 OR begins)
         ORDER BY tenant_id, session_id, segment
         """
     }
@@ -133,7 +135,6 @@ private struct ExportedSegment {
 
     init(row: Row) throws {
         func time(_ column: String) throws -> String { Timestamp.format(try row.value(column)) }
-        let segment: Int = try row.value("segment")
         texts = [
             ("tenant_id", TenantID(try row.value("tenant_id")).description),
             ("session_id", SessionID(try row.value("session_id")).description), ("period", try row.value("period")),
@@ -144,9 +145,10 @@ private struct ExportedSegment {
         ]
         tags = try row.value("tags")
         numbers = [
-            ("segment", segment), ("channels", try row.value("channels")), ("audio_ms", try row.value("audio_ms")),
+            ("segment", try row.value("segment")), ("channels", try row.value("channels")),
+            ("audio_ms", try row.value("audio_ms")),
             ("connected_ms", try row.value("connected_ms")), ("engine_ms", try row.value("engine_ms")),
-            ("sessions", segment == 0 ? 1 : 0),
+            ("sessions", try row.value("sessions")),
         ]
         isFinal = try row.value("is_final")
     }

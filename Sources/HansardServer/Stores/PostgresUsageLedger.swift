@@ -2,7 +2,7 @@ import FoundationEssentials
 import Hansard
 import Postgres
 
-/// The usage ledger in Postgres (`Migrations/0014_ledger.sql`).
+/// The usage ledger in Postgres (`Migrations/0014_ledger.sql`, `0020_surplus.sql`).
 struct PostgresUsageLedger: UsageLedger {
     /// Records of one statement.
     static let recordsPerStatement = 500
@@ -54,15 +54,7 @@ struct PostgresUsageLedger: UsageLedger {
     }
 
     func note(_ reaped: [ReapedUsage]) async throws {
-        try await HansardError.mapping {
-            try await pool.query(
-                """
-                SELECT note_reaped_usage(\(reaped.map(\.tenant.rawValue)), \(reaped.map(\.session.rawValue)),
-                    \(reaped.map(\.holder.node)), \(reaped.map(\.holder.epoch)), \(reaped.map(\.key.rawValue)),
-                    \(reaped.map(\.region)), \(reaped.map(\.startedAt)), \(reaped.map(\.foundAt)),
-                    \(reaped.map(\.audio)))::text
-                """)
-        }
+        try await HansardError.mapping { try await pool.query(Self.statement(reaped)) }
     }
 
     func rollUp(atMost limit: Int) async throws -> Int {
@@ -82,6 +74,16 @@ struct PostgresUsageLedger: UsageLedger {
             \(records.map(\.language.storable)), \(try records.map(tags)), \(records.map(\.region)),
             \(records.map(\.channels)), \(records.map(\.sessionStartedAt)), \(records.map(\.startedAt)),
             \(records.map(\.before.audio)), \(records.map(\.before.connected))) AS added
+        """
+    }
+
+    /// The statement that tells of sessions of dead nodes.
+    static func statement(_ reaped: [ReapedUsage]) -> Query {
+        """
+        SELECT note_reaped_usage(\(reaped.map(\.tenant.rawValue)), \(reaped.map(\.session.rawValue)),
+            \(reaped.map(\.holder.node)), \(reaped.map(\.holder.epoch)), \(reaped.map(\.key.rawValue)),
+            \(reaped.map(\.region)), \(reaped.map(\.startedAt)), \(reaped.map(\.foundAt)),
+            \(reaped.map(\.audio)))::text
         """
     }
 

@@ -128,7 +128,7 @@ struct PostgresUsageReports: UsageReports {
     // MARK: Minutes
 
     /// From the records: what each has beyond the highest before it. Which segments have any is known from their marks of the
-    /// hours; where a segment stood before is known from its own earlier records.
+    /// hours; where a segment stood before is known from its own earlier records. A surplus is what its total says.
     static func fromRecords(_ query: UsageQuery) -> Query {
         let tenant = query.tenant.rawValue
         let (from, before) = (query.stretch.lowerBound, query.stretch.upperBound)
@@ -141,6 +141,7 @@ struct PostgresUsageReports: UsageReports {
                 GROUP BY session_id, segment, period
             ), parts AS MATERIALIZED (
                 SELECT s.session_id, s.segment, s.period, s.key_id, s.engine, s.model, s.language, s.tags, s.region,
+                    s.last_at, s.audio_ms, s.connected_ms, s.engine_ms,
                     CASE WHEN t.begins THEN s.session_started_at END AS begins_at
                 FROM touched AS t CROSS JOIN LATERAL (
                     SELECT * FROM usage_segments
@@ -163,11 +164,14 @@ struct PostgresUsageReports: UsageReports {
                         max(connected_ms) OVER earlier AS connected_before, max(engine_ms) OVER earlier AS engine_before
                     FROM usage_records
                     WHERE tenant_id = \(tenant) AND session_id = p.session_id AND segment = p.segment
-                        AND period = p.period AND made_at < \(before)
+                        AND segment < \(UsageRecord.surplusSegment) AND period = p.period AND made_at < \(before)
                     WINDOW earlier AS (
                         ORDER BY made_at, seq, source ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
                 ) AS r
                 WHERE r.made_at >= \(from)
+                UNION ALL
+                SELECT last_at, key_id, engine, model, language, tags, region, audio_ms, connected_ms, engine_ms, 0 FROM parts
+                WHERE segment = \(UsageRecord.surplusSegment) AND last_at >= \(from) AND last_at < \(before)
                 UNION ALL
                 SELECT begins_at, key_id, engine, model, language, tags, region, 0, 0, 0, 1 FROM parts
                 WHERE begins_at >= \(from) AND begins_at < \(before)
@@ -192,7 +196,7 @@ struct PostgresUsageReports: UsageReports {
     // MARK: Sessions
 
     /// All segments of a page of sessions, those of one together and in order. Ids begin with the time at which sessions do,
-    /// so that the primary key has them in the list's order.
+    /// so that the primary key has them in the list's order. A surplus that there is nothing of any more is none.
     static func segments(
         of tenant: TenantID, from first: SessionID, before end: SessionID, _ filter: UsageGroup, limit: Int
     ) -> Query {
@@ -201,6 +205,7 @@ struct PostgresUsageReports: UsageReports {
             WITH page AS MATERIALIZED (
                 SELECT DISTINCT session_id FROM usage_segments
                 WHERE tenant_id = \(tenant) AND session_id >= \(first.rawValue) AND session_id < \(end.rawValue)
+                    AND (segment < \(UsageRecord.surplusSegment) OR audio_ms > 0)
                     AND (\(filter[.key])::text IS NULL OR key_id = \(filter[.key]))
                     AND (\(filter[.engine])::text IS NULL OR engine = \(filter[.engine]))
                     AND (\(filter[.model])::text IS NULL OR model = \(filter[.model]))
@@ -220,6 +225,7 @@ struct PostgresUsageReports: UsageReports {
                     AND (\(filter[.region])::text IS NULL OR s.region = \(filter[.region])) AS fits
             FROM page CROSS JOIN LATERAL (
                 SELECT * FROM usage_segments WHERE tenant_id = \(tenant) AND session_id = page.session_id
+                    AND (segment < \(UsageRecord.surplusSegment) OR audio_ms > 0)
             ) AS s
             ORDER BY s.session_id DESC, s.segment, s.period
             """

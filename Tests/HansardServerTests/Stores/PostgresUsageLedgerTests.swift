@@ -218,16 +218,14 @@ import Testing
     @Test func whatTheReaperSaysIsAFloor() async throws {
         try await StoreFixture.with { fixture in
             let ledger = PostgresUsageLedger(pool: fixture.pool)
-            var reaped = UsageRecord.sample(0, sequence: 0, at: 100, audio: 60_000)
-            reaped.source = .reaper
-            _ = try await ledger.ingest([.sample(0, sequence: 0, at: 0), .sample(0, sequence: 1, at: 50), reaped])
+            _ = try await ledger.ingest([.sample(0, sequence: 0, at: 0), .sample(0, sequence: 1, at: 50)])
+            let lease = Sample.lease(Sample.session(0), holder: Sample.epoch())
+            try await ledger.note([ReapedUsage(lease, audio: 60_000, foundAt: moment(100))])
+            #expect(try await fixture.retire(Sample.epoch()) == 1)
+            #expect(try await fixture.totals().values.map(\.self) == [60_000])
             // The node comes back, and knows better.
             _ = try await ledger.ingest([.sample(0, sequence: 2, at: 65, audio: 65_000, isFinal: true)])
-            let row = try await fixture.ownerPool.query(
-                "SELECT audio_ms, is_final FROM usage_segments"
-            ).only()
-            #expect(try row.value("audio_ms") == 65_000)
-            #expect(try row.value("is_final"))
+            #expect(try await fixture.totals().values.map(\.self) == [65_000])
             _ = try await ledger.rollUp(atMost: 100)
             let hours = try await sums("usage_hourly", "hour", fixture)
             #expect(hours.values.map(\.audio).reduce(0, +) == 65_000)

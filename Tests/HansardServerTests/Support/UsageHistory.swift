@@ -4,12 +4,11 @@ import Postgres
 
 @testable import HansardServer
 
-/// A record as a node or a reaper makes it.
+/// A record as a node makes it.
 struct LedgerRecord {
     var tenant: TenantID
     var session: SessionID
     var segment = 0
-    var source = "node"
     var sequence = 0
     var madeAt: Date
     var counters = UsageCounters()
@@ -21,7 +20,7 @@ struct LedgerRecord {
     var startedAt: Date
 }
 
-/// Sessions over a month's boundaries, of two tenants, with second engines, reapers' records, clocks that go back, and several
+/// Sessions over a month's boundaries, of two tenants, with second engines, recovered nodes, clocks that go back, and several
 /// tags; and what they used by a computation that has nothing of the database's: what a counter had reached at two moments.
 struct UsageHistory {
     static let start = Date(timeIntervalSince1970: 1_769_767_200)  // 2026-01-30T10:00:00Z
@@ -75,7 +74,7 @@ struct UsageHistory {
                 record.group[.engine] = "deepgram"
             }
         }
-        if Int.random(in: 0..<3, using: &random) == 0 { addReaped(record, after: now) }
+        if Int.random(in: 0..<3, using: &random) == 0 { addRecovered(record, after: now) }
     }
 
     private mutating func advance(_ record: inout LedgerRecord, to moment: Date, since last: Date, isFinal: Bool) {
@@ -104,18 +103,17 @@ struct UsageHistory {
         record.startedAt = moment
     }
 
-    /// What whoever found the node dead knew: less than the node had made, or more.
-    private mutating func addReaped(_ record: LedgerRecord, after moment: Date) {
-        var reaped = record
-        reaped.source = "reaper"
-        reaped.sequence = 0
-        reaped.isFinal = true
+    /// What the node's next life wrote: less than the ledger had, or more.
+    private mutating func addRecovered(_ record: LedgerRecord, after moment: Date) {
+        var last = record
+        last.sequence += UsageMeter.recoveryGap
+        last.isFinal = true
         let factor = Int64.random(in: 1...3, using: &random)
-        reaped.counters.audio = reaped.counters.audio * factor / 2
-        reaped.counters.connected = reaped.counters.connected * factor / 2
+        last.counters.audio = last.counters.audio * factor / 2
+        last.counters.connected = last.counters.connected * factor / 2
         let limit = moment < Self.monthEnd ? Self.monthEnd - 0.001 : Self.end - 1
-        reaped.madeAt = min(moment + Double(Int.random(in: 8...5_000, using: &random)), limit)
-        records.append(reaped)
+        last.madeAt = min(moment + Double(Int.random(in: 8...5_000, using: &random)), limit)
+        records.append(last)
     }
 
     /// In another order, some of them again.
@@ -204,7 +202,7 @@ extension ConnectionPool {
         try await query(
             """
             SELECT ingest_usage(\(r.map(\.tenant.rawValue)), \(r.map(\.session.rawValue)), \(r.map(\.segment)),
-                \(r.map(\.source)), \(r.map(\.sequence)), \(r.map { QuotaPeriod($0.madeAt).description }),
+                \(r.map { _ in "node" }), \(r.map(\.sequence)), \(r.map { QuotaPeriod($0.madeAt).description }),
                 \(r.map(\.madeAt)), \(r.map(\.counters.audio)), \(r.map(\.counters.connected)),
                 \(r.map(\.counters.engine)), \(r.map(\.isFinal)), \(texts(.key)), \(texts(.engine)),
                 \(texts(.model)), \(texts(.language)), \(tags), \(texts(.region)), \(r.map(\.channels)),
