@@ -87,7 +87,7 @@ struct UsageAnswers: Sendable {
         for dimension in UsageDimension.allCases {
             filter[dimension] =
                 dimension == .engine
-                ? try match.choice("engine", EngineChoice.self)?.rawValue
+                ? try match.choice("engine", ReportedEngine.self)?.rawValue
                 : try match.text(dimension.rawValue, textLength)
         }
         return filter
@@ -132,6 +132,20 @@ struct UsageAnswers: Sendable {
             response.headers.add("Link", match.link(toNext: next, "after"))
         }
         return response
+    }
+}
+
+/// What usage has as its engine: one of a server's, or that it is not known which.
+private struct ReportedEngine: RawRepresentable, CaseIterable {
+    static let allCases = (EngineChoice.allCases.map(\.rawValue) + [UsageRecord.unknown]).map(Self.init(known:))
+
+    let rawValue: String
+
+    private init(known name: String) { rawValue = name }
+
+    init?(rawValue: String) {
+        guard Self.allCases.contains(where: { $0.rawValue == rawValue }) else { return nil }
+        self.init(known: rawValue)
     }
 }
 

@@ -66,6 +66,25 @@ import Web
         }
     }
 
+    /// A lost node's session of which nothing else is known is at an engine that can be asked for.
+    @Test func usageOfAnUnknownEngineIsFound() async throws {
+        try await UsageFixture.run { fixture async throws in
+            let lost = LostSession(90, .month)
+            try await fixture.stores.register([lost])
+            for arrival in [LostSession.Arrival.told, .retired] { try await fixture.stores.arrive(arrival, of: lost) }
+            for path in UsageFixture.paths {
+                let results = try fixture.buckets(
+                    await fixture.get(path, "\(Self.range)&group_by=engine&engine=unknown"))
+                #expect(sum(results, "audio_ms") == 45_000 && sum(results, "sessions") == 1)
+                let sessions = await fixture.get(path + "/sessions", "\(Self.range)&engine=unknown")
+                let found = try #require(sessions.object["data"] as? [[String: Any]])
+                #expect(found.map { $0["session_id"] as? String } == [lost.session.description])
+                #expect(found.map { $0["engine"] as? String } == ["unknown"], "\(sessions.text)")
+                #expect(found.map { $0["is_final"] as? Bool } == [true])
+            }
+        }
+    }
+
     @Test func pagesJoinToTheWhole() async throws {
         try await UsageFixture.run { fixture async throws in
             for (width, limit) in [("1h", 13), ("1d", 2), ("1mo", 1), ("1m", 1_000)] {
@@ -220,7 +239,8 @@ import Web
                 ("\(start)&bucket_width=1h&page=\(page)", "page", "next_page"),
                 ("start_time=2026-02-02T10:00:00Z&end_time=2026-02-03T10:00:00Z&page=\(page)", "page", "next_page"),
                 ("\(start)&end_time=2027-02-01T10:00:00Z&bucket_width=1h", "end_time", "366 days"),
-                ("\(start)&engine=whisper", "engine", "'pocketsphinx'"), ("\(start)&key_id=", "key_id", "1 to 256"),
+                ("\(start)&engine=whisper", "engine", "'pocketsphinx'"), ("\(start)&engine=", "engine", "'unknown'"),
+                ("\(start)&key_id=", "key_id", "1 to 256"),
                 ("\(start)&format=xml", "format", "'csv'"), ("\(start)&tag=%01", "tag", "control characters"),
             ]
             for path in UsageFixture.paths {
