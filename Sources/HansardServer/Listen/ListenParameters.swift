@@ -2,19 +2,32 @@ import Hansard
 
 /// A name and value of a query string, decoded.
 struct QueryItem: Equatable {
+    /// What each of them has to be: Postgres' text holds no NUL, and what is no UTF-8 would be read as something else.
+    static let textRule = "UTF-8 without NUL"
+
     var name: String
     var value: String
+    /// Whether both are text by `textRule`; what is no UTF-8 stands as U+FFFD in them.
+    var isText = true
 
     /// Reads `application/x-www-form-urlencoded` text: `&` between items, `+` or `%20` for a space, bad percent escapes
     /// kept as they are.
     static func parse(_ query: String) -> [QueryItem] {
         query.utf8.split(separator: UInt8(ascii: "&")).map { item in
             let parts = item.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-            return QueryItem(name: decode(parts[0]), value: parts.count > 1 ? decode(parts[1]) : "")
+            let name = decode(parts[0])
+            let value = parts.count > 1 ? decode(parts[1]) : []
+            return QueryItem(
+                name: String(decoding: name, as: UTF8.self), value: String(decoding: value, as: UTF8.self),
+                isText: isText(name) && isText(value))
         }
     }
 
-    private static func decode(_ text: Substring.UTF8View) -> String {
+    private static func isText(_ bytes: [UInt8]) -> Bool {
+        !bytes.contains(0) && String(validating: bytes, as: UTF8.self) != nil
+    }
+
+    private static func decode(_ text: Substring.UTF8View) -> [UInt8] {
         let bytes = Array(text)
         var output: [UInt8] = []
         output.reserveCapacity(bytes.count)
@@ -30,7 +43,7 @@ struct QueryItem: Equatable {
                 index += 1
             }
         }
-        return String(decoding: output, as: UTF8.self)
+        return output
     }
 
     private static func hex(_ digit: UInt8) -> UInt8? {
@@ -119,7 +132,7 @@ struct ListenParameters {
             _ = try text(item)
             if !handOn(item), name != "version" { ignore(name) }
         case let name where Self.engineExtras.contains(name):
-            if item.value.count <= Self.maximumTextLength { handOn(item) }
+            if item.isText, item.value.count <= Self.maximumTextLength { handOn(item) }
         default: break
         }
     }
@@ -220,6 +233,7 @@ struct ListenParameters {
     }
 
     private func text(_ item: QueryItem) throws(HansardError) -> String {
+        guard item.isText else { throw bad(item, "allowed: \(QueryItem.textRule)") }
         guard !item.value.isEmpty, item.value.count <= Self.maximumTextLength else {
             throw bad(item, "allowed: 1 to \(Self.maximumTextLength) characters")
         }

@@ -60,3 +60,12 @@ extension Route.Match {
         return try read(JSONField(value: .string(text), pointer: name))
     }
 }
+
+extension QueryItem {
+    /// Throws `.invalid` for the first item of a query that is no text: what it stood for can be neither stored nor compared.
+    static func requireText(_ query: String) throws(HansardError) {
+        guard let item = parse(query).first(where: { !$0.isText }) else { return }
+        let name = String(item.name.prefix(64))
+        throw HansardError(.invalid, "the parameter '\(name)' must be \(textRule), its name and its value", field: name)
+    }
+}

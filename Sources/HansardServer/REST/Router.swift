@@ -79,6 +79,7 @@ struct Router: HTTPResponder {
         var response: HTTPResponse
         do {
             try requireRoom(count)
+            try QueryItem.requireText(request.query)
             response = try await route(request, id: id)
         } catch {
             response = problem(error, request: request, id: id)

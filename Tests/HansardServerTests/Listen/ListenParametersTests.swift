@@ -231,6 +231,15 @@ import Web
         #expect(try options(query, Self.english).ignoredParameters == ["diarize"])
     }
 
+    /// It would go into every usage row, where Postgres refuses it, or as something else.
+    @Test(arguments: ["tag=a%00", "tag=%ff", "model=%C0%80", "extra=a:%00", "keyterm=%ED%A0%80"])
+    func whatIsNoTextIsRefused(_ query: String) throws {
+        let error = try #require(refusal(query))
+        #expect(error.field == query.split(separator: "=").first.map(String.init))
+        #expect(error.message.contains("UTF-8 without NUL"))
+        #expect(try options("unknown=%00&%ff=1") == options(""))
+    }
+
     @Test func findingOutTheLanguageIsAFeature() throws {
         #expect(refusal("language=multi", Self.any)?.message.contains("say which") == true)
         #expect(try options("language=MULTI", Self.transcribe).language == "MULTI")

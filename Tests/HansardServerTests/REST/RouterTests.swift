@@ -70,6 +70,17 @@ extension HTTPResponse {
         #expect(await things.respond(to: REST.request("GET", "/things/")).text == " ")
     }
 
+    /// Nothing could be found by it, and Postgres refuses NUL.
+    @Test(arguments: ["a=%00", "b=1&a=x%FFy", "a=%C0%80", "a=%ED%A0%80"])
+    func aQueryThatIsNoTextIsRefusedByName(_ query: String) async throws {
+        let response = await things.respond(to: REST.request("GET", "/things/7", query: query))
+        #expect(response.status == 400)
+        #expect(response.object["code"] as? String == "invalid")
+        let errors = try #require(response.object["errors"] as? [[String: String]])
+        #expect(errors.map { $0["pointer"] } == ["a"])
+        #expect(errors.first?["detail"]?.contains("UTF-8 without NUL") == true)
+    }
+
     @Test func aHeadIsAnsweredLikeAGet() async {
         // The server leaves the body out.
         #expect(await things.respond(to: REST.request("HEAD", "/things/7")).status == 200)
