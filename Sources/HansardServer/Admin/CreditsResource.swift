@@ -7,8 +7,6 @@ import Web
 /// is made and taken back, never changed; from when its month is being closed it stays.
 struct CreditsResource: Sendable {
     static let path = TenantsResource.path + "/{tenant_id}/credits"
-    /// Characters of the reason, which is on the invoice.
-    static let reasonLength = 1...500
 
     let admin: AdminServices
 
@@ -54,7 +52,7 @@ struct CreditsResource: Sendable {
         var body = try call.body()
         let amount = try body.required("amount") { $0 }
         let period = try body.required("period") { try $0.billedMonth() }
-        let reason = try body.required("reason") { try $0.text(Self.reasonLength) }
+        let reason = try body.required("reason") { try $0.reason() }
         try body.end()
         try amount.requireDecimal()
         return try await admin.transactions.run(call, "credit.create") { connection in

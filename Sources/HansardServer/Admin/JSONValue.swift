@@ -28,6 +28,9 @@ enum JSONValue: Sendable, Equatable {
 /// A field of a request's body and where it stands (RFC 6901), for whoever reads it as what it should be. Every method
 /// throws `.invalid` that names the place and what would be right.
 struct JSONField: Sendable {
+    /// Characters of an operator's reason.
+    static let reasonLength = 1...500
+
     let value: JSONValue
     let pointer: String
 
@@ -47,6 +50,15 @@ struct JSONField: Sendable {
         guard length.contains(text.unicodeScalars.count) else { throw wrong(expected) }
         guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f }) else {
             throw wrong("free of control characters")
+        }
+        return text
+    }
+
+    /// Why an operator does something, for those who read the audit log and invoices later: spaces would say nothing.
+    func reason() throws(HansardError) -> String {
+        let text = try text(Self.reasonLength)
+        guard text.unicodeScalars.contains(where: { !$0.properties.isWhitespace }) else {
+            throw wrong("a reason of 1 to \(Self.reasonLength.upperBound) characters, and not of spaces alone")
         }
         return text
     }

@@ -6,8 +6,6 @@ import Web
 /// `/v1/admin/periods`: the months of the installation, open until they are closed, which makes the invoices of all tenants.
 struct PeriodsResource: Sendable {
     static let path = "/v1/admin/periods"
-    /// Characters of an operator's reason.
-    static let reasonLength = 1...500
 
     let admin: AdminServices
 
@@ -64,7 +62,7 @@ struct PeriodsResource: Sendable {
         try call.requireQuery(only: [])
         let period = try call.period
         var body = try call.body()
-        let override = try body.optional("override") { try $0.text(Self.reasonLength) }
+        let override = try body.optional("override") { try $0.reason() }
         try body.end()
         let (grace, closing) = (admin.closeGrace, PeriodClosing(pool: admin.pool, period: period))
         return try await admin.transactions.runInSteps(call, (begun: "period.closing", finished: "period.close")) {

@@ -43,7 +43,7 @@ struct UsageSourcesResource: Sendable {
         let node = try call.segment("node")
         guard let epoch = UUID(uuidString: try call.segment("epoch")) else { throw AdminCall.nothingHere }
         var body = try call.body()
-        let reason = try body.required("reason") { try $0.text(PeriodsResource.reasonLength) }
+        let reason = try body.required("reason") { try $0.reason() }
         try body.end()
         return try await admin.transactions.run(call, "usage_source.retire") { connection in
             let rows = try await connection.query(

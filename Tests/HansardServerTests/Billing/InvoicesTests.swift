@@ -144,6 +144,26 @@ import Web
         }
     }
 
+    /// Whoever reads it later is to learn something.
+    @Test(arguments: ["", " ", "\u{a0}\u{2003} ", String(repeating: "x", count: 501)])
+    func aReasonSaysSomething(_ reason: String) async throws {
+        try await Fixture.run { fixture async throws in
+            let sources = "/v1/admin/usage-sources/node-1/\(UUID())/retire"
+            for (path, body, pointer) in [
+                (sources, #"{"reason":"\#(reason)"}"#, "/reason"),
+                ("/v1/admin/periods/2026-01/close", #"{"override":"\#(reason)"}"#, "/override"),
+                (
+                    "/v1/admin/tenants/\(Sample.tenant)/credits",
+                    #"{"amount":"-1","period":"2026-01","reason":"\#(reason)"}"#, "/reason"
+                ),
+            ] {
+                let refused = await fixture.admin.call("POST", path, name: UUID().uuidString, body: body)
+                #expect(refused.status == 400 && refused.pointer == pointer, "\(refused.text)")
+                #expect(refused.detail.contains("500 characters"), "\(refused.text)")
+            }
+        }
+    }
+
     /// Lines, segments and hours must say the same.
     @Test func aTenantWhoseLedgerDisagreesIsNotBilled() async throws {
         try await Fixture.run { fixture async throws in
