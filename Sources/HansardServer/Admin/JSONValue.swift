@@ -108,7 +108,7 @@ struct JSONField: Sendable {
     /// A moment as RFC 3339 writes it.
     func time() throws(HansardError) -> Date {
         guard case .string(let text) = value, let date = Timestamp.read(text) else {
-            throw wrong("a time such as '2026-11-22T10:00:00Z' (RFC 3339)")
+            throw wrong(Timestamp.expected)
         }
         return date
     }

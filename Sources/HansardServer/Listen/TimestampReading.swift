@@ -1,26 +1,31 @@
 import FoundationEssentials
 
 extension Timestamp {
-    /// The first moment of the year 0 and the last millisecond of the year 9999, in seconds since 1970.
-    private static let bounds = -62_167_219_200.0...253_402_300_799.999
+    /// Years, in UTC. Before 1583 `format` writes the Julian calendar, and after them four digits do not do.
+    static let years = 1900...9999
+    /// What `read` reads, for whoever sent something else.
+    static let expected =
+        "a time such as '2026-11-22T10:00:00Z' (RFC 3339), in the years \(years.lowerBound) to \(years.upperBound)"
+    /// Their first moment and their last millisecond, in seconds since 1970.
+    private static let bounds = -2_208_988_800.0...253_402_300_799.999
     /// No fraction is longer than what fits in here; digits beyond the ninth say nothing.
     private static let maximumLength = 64
 
     /// A moment as another program wrote it (RFC 3339 section 5.6): with or without a fraction, in UTC or with an offset,
-    /// leap seconds as the second after; nil if it is no such text. Offsets that lead out of the years 0 to 9999 are
-    /// brought back to them.
+    /// leap seconds as the second after; nil if it is no such text, or not of `years` in UTC.
     static func read(_ text: String) -> Date? {
         guard text.utf8.count <= maximumLength else { return nil }
         var scanner = Scanner(rest: Array(text.utf8)[...])
-        guard let year = scanner.number(4, 0...9999), scanner.take("-"), let month = scanner.number(2, 1...12),
+        guard let year = scanner.number(4, years), scanner.take("-"), let month = scanner.number(2, 1...12),
             scanner.take("-"), let day = scanner.number(2, 1...days(of: month, in: year)), scanner.take("Tt"),
             let hour = scanner.number(2, 0...23), scanner.take(":"), let minute = scanner.number(2, 0...59),
             scanner.take(":"), let second = scanner.number(2, 0...60), let fraction = scanner.fraction(),
             let offset = scanner.offset(), scanner.rest.isEmpty
         else { return nil }
         let seconds = daysSince1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset
-        return Date(
-            timeIntervalSince1970: min(max(Double(seconds) + fraction, bounds.lowerBound), bounds.upperBound))
+        guard bounds.contains(Double(seconds)) else { return nil }
+        // Digits behind the last millisecond say nothing.
+        return Date(timeIntervalSince1970: min(Double(seconds) + fraction, bounds.upperBound))
     }
 
     private static func days(of month: Int, in year: Int) -> Int {

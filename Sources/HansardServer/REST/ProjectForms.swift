@@ -124,11 +124,13 @@ extension Date {
 }
 
 extension Route.Match {
+    private static let years = "the years \(Timestamp.years.lowerBound) to \(Timestamp.years.upperBound)"
+
     /// A day in the query, its first moment.
     func day(_ name: String) throws(HansardError) -> Date? {
         guard let text = try value(name) else { return nil }
         guard text.utf8.count == 10, let day = Timestamp.read(text + "T00:00:00Z") else {
-            throw HansardError(.invalid, "\(name) must be a date such as '2026-11-22'", field: name)
+            throw HansardError(.invalid, "\(name) must be a date such as '2026-11-22', in \(Self.years)", field: name)
         }
         return day
     }
@@ -141,7 +143,8 @@ extension Route.Match {
         if text.utf8.count == 10, let day = try? day(name) { return isEnd ? day + 86_400 : day }
         guard let moment = Timestamp.read(text) ?? Timestamp.read(text + "Z") else {
             throw HansardError(
-                .invalid, "\(name) must be a date such as '2026-11-22' or a time such as '2026-11-22T10:00:00Z'",
+                .invalid,
+                "\(name) must be a date such as '2026-11-22' or a time such as '2026-11-22T10:00:00Z', in \(Self.years)",
                 field: name)
         }
         return moment

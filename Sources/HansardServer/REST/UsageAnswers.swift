@@ -66,8 +66,7 @@ struct UsageAnswers: Sendable {
     private static func start(_ match: Route.Match) throws(HansardError) -> Date {
         guard let start = try match.time("start_time") else {
             throw HansardError(
-                .invalid, "start_time is required: a time such as '2026-11-22T00:00:00Z' (RFC 3339)",
-                field: "start_time")
+                .invalid, "start_time is required: \(Timestamp.expected)", field: "start_time")
         }
         return start
     }

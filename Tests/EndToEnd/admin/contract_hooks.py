@@ -3,7 +3,7 @@
 import os
 import re
 import uuid
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import schemathesis
 from hypothesis import strategies as st
@@ -48,6 +48,12 @@ schemathesis.openapi.format(
         addresses.flatmap(lambda one: st.integers(0, one.max_prefixlen).map(lambda bits: f"{one}/{bits}")),
     ),
 )
+# Times are of the years 1900 to 9999 in UTC, wherever an offset takes them: no schema can say so.
+days = st.dates(date(1900, 1, 2), date(9999, 12, 30))
+schemathesis.openapi.format("date", days.map(str))
+times = st.builds(datetime.combine, days, st.times())
+offsets = st.just("Z") | st.builds("{}{:02}:{:02}".format, st.sampled_from("+-"), st.integers(0, 23), st.integers(0, 59))
+schemathesis.openapi.format("date-time", st.builds("{}{}".format, times.map(datetime.isoformat), offsets))
 # Cursors are signed: those of earlier answers come by the links, see below.
 schemathesis.openapi.format("cursor", st.just("none"))
 

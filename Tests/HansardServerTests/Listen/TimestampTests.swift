@@ -1,4 +1,5 @@
 import Foundation
+import Hansard
 import Testing
 
 @testable import HansardServer
@@ -10,11 +11,30 @@ import Testing
         ("2026-11-22T10:00:00.250Z", 1_795_341_600.25), ("2026-11-22T12:30:00+02:30", 1_795_341_600),
         ("2026-11-21T14:56:00-19:04", 1_795_341_600), ("2024-02-29T00:00:00Z", 1_709_164_800),
         ("2000-02-29T00:00:00Z", 951_782_400), ("1969-12-31T23:59:59Z", -1), ("2016-12-31T23:59:60Z", 1_483_228_800),
-        ("0000-01-01T00:00:00Z", -62_167_219_200), ("0001-01-01T00:00:00Z", -62_135_596_800),
-        ("9999-12-31T23:59:59Z", 253_402_300_799), ("0000-01-01T00:00:00+23:59", -62_167_219_200),
-        ("9999-12-31T23:59:59-23:59", 253_402_300_799.999), ("1900-03-01T00:00:00Z", -2_203_891_200),
+        ("1900-01-01T00:00:00Z", -2_208_988_800), ("9999-12-31T23:59:59Z", 253_402_300_799),
+        ("9999-12-31T23:59:59.999999Z", 253_402_300_799.999), ("1900-03-01T00:00:00Z", -2_203_891_200),
+        ("1900-01-01T23:59:00+23:59", -2_208_988_800), ("9999-12-31T00:00:59-23:59", 253_402_300_799),
     ]) func timesAreRead(_ text: String, _ seconds: Double) {
         #expect(Timestamp.read(text)?.timeIntervalSince1970 == seconds, "\(text)")
+    }
+
+    /// What is read is written the same, also in the first year and the last.
+    @Test(arguments: ["1900-01-01T00:00:00.000Z", "1900-02-28T23:59:59.999Z", "9999-12-31T23:59:59.999Z"])
+    func theFirstAndTheLastYearComeBack(_ text: String) throws {
+        #expect(Timestamp.format(try #require(Timestamp.read(text))) == text)
+    }
+
+    /// Before 1583 a time would come back by the Julian calendar, days away from what was sent.
+    @Test(arguments: [
+        "0000-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1582-10-15T00:00:00Z", "1899-12-31T23:59:59.999Z",
+        "10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "-2026-01-01T00:00:00Z", "+2026-01-01T00:00:00Z",
+        "1900-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01", "9999-12-31T23:59:60Z",
+    ]) func otherYearsAreRefusedByName(_ text: String) throws {
+        let field = JSONField(value: .string(text), pointer: "/expires_at")
+        let error = try #require(throws: HansardError.self) { try field.time() }
+        #expect(error.field == "/expires_at")
+        #expect(error.message.hasPrefix("expires_at must be a time"))
+        #expect(error.message.hasSuffix("in the years 1900 to 9999"))
     }
 
     /// Each day of four hundred years follows the one before, and Foundation writes what was read.
