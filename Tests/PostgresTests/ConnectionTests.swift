@@ -182,4 +182,17 @@ import Testing
         #expect(query.sql == #"SELECT $1, $2, $3 FROM "a""b""#)
         #expect(query.parameters == [.text(name), .integer(7), .null])
     }
+
+    @Test func aStatementIsPartOfAnother() {
+        let part: Query = "SELECT \(identifier: "a") FROM t WHERE b = \(2) AND c = \(3)"
+        let none: Query = "SELECT 1"
+        let whole: Query = "SELECT \(1) FROM (\(part)) AS x, (\(none)) AS y, (\(part)) AS z LIMIT \(4)"
+        #expect(
+            whole.sql == """
+                SELECT $1 FROM (SELECT "a" FROM t WHERE b = $2 AND c = $3) AS x, (SELECT 1) AS y, \
+                (SELECT "a" FROM t WHERE b = $4 AND c = $5) AS z LIMIT $6
+                """)
+        #expect(whole.parameters == [1, 2, 3, 2, 3, 4].map(PostgresValue.integer))
+        #expect(("\(whole)" as Query) == whole)
+    }
 }
