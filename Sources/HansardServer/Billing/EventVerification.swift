@@ -14,21 +14,19 @@ extension Connection {
             WITH scope AS MATERIALIZED (
                 SELECT greatest(first_hour, \(start)) AS start FROM usage_event_delivery
             ), told AS (
-                SELECT e.tenant_id, e.hour, sum(e.audio_ms)::bigint AS audio_ms, sum(e.connected_ms)::bigint AS connected_ms,
-                    sum(e.engine_ms)::bigint AS engine_ms, sum(e.sessions)::bigint AS sessions
+                SELECT e.tenant_id, e.hour, sum(e.audio_ms) AS audio_ms, sum(e.connected_ms) AS connected_ms,
+                    sum(e.engine_ms) AS engine_ms, sum(e.sessions) AS sessions
                 FROM scope CROSS JOIN usage_events AS e WHERE e.hour >= scope.start AND e.hour < \(end)
                 GROUP BY e.tenant_id, e.hour
             ), marks AS (
-                SELECT u.tenant_id, u.hour, sum(u.audio_ms)::bigint AS audio_ms, sum(u.connected_ms)::bigint AS connected_ms,
-                    sum(u.engine_ms)::bigint AS engine_ms, sum(u.sessions)::bigint AS sessions
-                FROM scope CROSS JOIN (
-                    SELECT DISTINCT tenant_id FROM usage_marks WHERE period = \(period.firstDay)::date
-                ) AS t
-                CROSS JOIN LATERAL usage_of_hours(t.tenant_id, scope.start, \(end)) AS u GROUP BY u.tenant_id, u.hour
+                SELECT u.tenant_id, u.time AS hour, sum(u.audio_ms) AS audio_ms, sum(u.connected_ms) AS connected_ms,
+                    sum(u.engine_ms) AS engine_ms, sum(u.sessions) AS sessions
+                FROM scope JOIN (\(Self.marks(of: period))) AS u ON u.time >= scope.start GROUP BY u.tenant_id, u.time
             )
-            SELECT tenant_id, hour, e.audio_ms AS one_audio, e.connected_ms AS one_connected, e.engine_ms AS one_engine,
-                m.audio_ms AS other_audio, m.connected_ms AS other_connected, m.engine_ms AS other_engine,
-                coalesce(e.sessions, 0) AS one_sessions, coalesce(m.sessions, 0) AS other_sessions
+            SELECT tenant_id, hour, e.audio_ms::text AS one_audio, e.connected_ms::text AS one_connected,
+                e.engine_ms::text AS one_engine, m.audio_ms::text AS other_audio, m.connected_ms::text AS other_connected,
+                m.engine_ms::text AS other_engine, coalesce(e.sessions, 0)::text AS one_sessions,
+                coalesce(m.sessions, 0)::text AS other_sessions
             FROM marks AS m FULL JOIN told AS e USING (tenant_id, hour)
             WHERE (coalesce(e.audio_ms, 0), coalesce(e.connected_ms, 0), coalesce(e.engine_ms, 0), coalesce(e.sessions, 0))
                     <> (coalesce(m.audio_ms, 0), coalesce(m.connected_ms, 0), coalesce(m.engine_ms, 0), coalesce(m.sessions, 0))
@@ -40,7 +38,7 @@ extension Connection {
             """
         ).map { row in
             let (tenant, hour): (UUID, Date) = (try row.value("tenant_id"), try row.value("hour"))
-            let (one, other): (Int, Int) = (try row.value("one_sessions"), try row.value("other_sessions"))
+            let (one, other): (String, String) = (try row.value("one_sessions"), try row.value("other_sessions"))
             return Finding(
                 .events,
                 "tenant \(TenantID(tenant)), the hour from \(Timestamp.format(hour)): its events have "

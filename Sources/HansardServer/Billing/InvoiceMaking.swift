@@ -253,13 +253,18 @@ extension Connection {
         }
     }
 
+    /// A column's sum, as far as it fits: what does not agrees with nothing.
+    private static func most(of column: String) -> Query {
+        "least(greatest(coalesce(sum(\(identifier: column)), 0), 0), \(Int64.max))::bigint"
+    }
+
     /// What segments say.
     func ledgerSum(of tenant: TenantID, in period: QuotaPeriod) throws -> UsageSum {
         try UsageSum(
             query(
                 """
-                SELECT count(*) FILTER (WHERE segment = 0 OR begins) AS sessions, coalesce(sum(audio_ms), 0)::bigint AS audio_ms,
-                    coalesce(sum(connected_ms), 0)::bigint AS connected_ms
+                SELECT count(*) FILTER (WHERE segment = 0 OR begins) AS sessions, \(Self.most(of: "audio_ms")) AS audio_ms,
+                    \(Self.most(of: "connected_ms")) AS connected_ms
                 FROM usage_segments WHERE tenant_id = \(tenant.rawValue) AND period = \(period.firstDay)::date
                 """
             ).only())
@@ -282,8 +287,8 @@ extension Connection {
                     SELECT u.sessions, u.audio_ms, u.connected_ms FROM dirty AS d
                     CROSS JOIN LATERAL usage_of_hours(\(tenant.rawValue), d.hour, d.hour + interval '1 hour') AS u
                 )
-                SELECT coalesce(sum(sessions), 0)::bigint AS sessions, coalesce(sum(audio_ms), 0)::bigint AS audio_ms,
-                    coalesce(sum(connected_ms), 0)::bigint AS connected_ms
+                SELECT coalesce(sum(sessions), 0)::bigint AS sessions, \(Self.most(of: "audio_ms")) AS audio_ms,
+                    \(Self.most(of: "connected_ms")) AS connected_ms
                 FROM hours
                 """
             ).only())

@@ -50,13 +50,14 @@ extension Connection {
                 SELECT tenant_id, session_id FROM usage_segments WHERE period = \(period.firstDay)::date
                 UNION SELECT tenant_id, session_id FROM usage_rows WHERE started_at >= \(start) AND started_at < \(end)
             ), ledger AS (
-                SELECT tenant_id, session_id, sum(s.audio_ms)::bigint AS audio_ms, sum(s.connected_ms)::bigint AS connected_ms,
-                    sum(s.engine_ms)::bigint AS engine_ms, bool_and(s.is_final) AS is_over, max(s.last_at) AS last_at
+                SELECT tenant_id, session_id, sum(s.audio_ms) AS audio_ms, sum(s.connected_ms) AS connected_ms,
+                    sum(s.engine_ms) AS engine_ms, bool_and(s.is_final) AS is_over, max(s.last_at) AS last_at
                 FROM here JOIN usage_segments AS s USING (tenant_id, session_id)
                 WHERE s.segment < \(UsageRecord.surplusSegment) GROUP BY tenant_id, session_id
             )
-            SELECT tenant_id, session_id, u.audio_ms AS one_audio, u.connected_ms AS one_connected, u.engine_ms AS one_engine,
-                l.audio_ms AS other_audio, l.connected_ms AS other_connected, l.engine_ms AS other_engine
+            SELECT tenant_id, session_id, u.audio_ms::text AS one_audio, u.connected_ms::text AS one_connected,
+                u.engine_ms::text AS one_engine, l.audio_ms::text AS other_audio, l.connected_ms::text AS other_connected,
+                l.engine_ms::text AS other_engine
             FROM here LEFT JOIN ledger AS l USING (tenant_id, session_id) LEFT JOIN usage_rows AS u USING (tenant_id, session_id)
             WHERE (u.audio_ms, u.connected_ms, u.engine_ms) IS DISTINCT FROM (l.audio_ms, l.connected_ms, l.engine_ms)
                 AND coalesce(l.last_at, u.ended_at) <= \(settled)
@@ -148,9 +149,10 @@ extension Connection {
     private func totalFindings(_ period: QuotaPeriod, areAllThere: Bool) throws -> [Finding] {
         try query(
             """
-            SELECT tenant_id, session_id, segment, r.audio_ms AS one_audio, r.connected_ms AS one_connected,
-                r.engine_ms AS one_engine, r.last_at AS one_at, r.is_final AS one_final, s.audio_ms AS other_audio,
-                s.connected_ms AS other_connected, s.engine_ms AS other_engine, s.last_at AS other_at, s.is_final AS other_final
+            SELECT tenant_id, session_id, segment, r.audio_ms::text AS one_audio, r.connected_ms::text AS one_connected,
+                r.engine_ms::text AS one_engine, r.last_at AS one_at, r.is_final AS one_final, s.audio_ms::text AS other_audio,
+                s.connected_ms::text AS other_connected, s.engine_ms::text AS other_engine, s.last_at AS other_at,
+                s.is_final AS other_final
             FROM (
                 SELECT tenant_id, session_id, segment, max(audio_ms) AS audio_ms, max(connected_ms) AS connected_ms,
                     max(engine_ms) AS engine_ms, max(made_at) AS last_at, bool_or(is_final) AS is_final
@@ -213,9 +215,9 @@ extension Connection {
     private func markFindings(_ period: QuotaPeriod) throws -> [Finding] {
         try query(
             """
-            SELECT tenant_id, session_id, segment, hour, m.audio_ms AS one_audio, m.connected_ms AS one_connected,
-                m.engine_ms AS one_engine, r.audio_ms AS other_audio, r.connected_ms AS other_connected,
-                r.engine_ms AS other_engine, coalesce(m.begins, false) AS one_begins, coalesce(r.begins, false) AS other_begins
+            SELECT tenant_id, session_id, segment, hour, m.audio_ms::text AS one_audio, m.connected_ms::text AS one_connected,
+                m.engine_ms::text AS one_engine, r.audio_ms::text AS other_audio, r.connected_ms::text AS other_connected,
+                r.engine_ms::text AS other_engine, coalesce(m.begins, false) AS one_begins, coalesce(r.begins, false) AS other_begins
             FROM (
                 SELECT tenant_id, session_id, segment, hour, max(audio_ms) AS audio_ms, max(connected_ms) AS connected_ms,
                     max(engine_ms) AS engine_ms, bool_or(begins) AS begins
@@ -259,10 +261,10 @@ extension Connection {
 }
 
 extension Row {
-    /// One side of a comparison of counters.
+    /// One side of a comparison of counters, which come as text: sums may be beyond 64 bits.
     func counters(_ side: String) throws -> String {
-        guard let audio: Int64 = try value("\(side)_audio") else { return "nothing" }
-        let (connected, engine): (Int64, Int64) = (try value("\(side)_connected"), try value("\(side)_engine"))
+        guard let audio: String = try value("\(side)_audio") else { return "nothing" }
+        let (connected, engine): (String, String) = (try value("\(side)_connected"), try value("\(side)_engine"))
         return "audio_ms \(audio), connected_ms \(connected), engine_ms \(engine)"
     }
 

@@ -148,6 +148,32 @@ private let charged = #""amount":"2.00""#
         }
     }
 
+    /// Two of these are more than 64 bits hold: they are found all the same, with their place.
+    @Test(arguments: [
+        "usage_rows", "usage_segments", "usage_records", "usage_marks", "usage_hourly", "usage_daily", "usage_events",
+    ])
+    func numbersThatDoNotFitTogetherAreFound(_ table: String) async throws {
+        try await Fixture.run { fixture async throws in
+            try await fixture.bill(by: Fixture.minutes("1"))
+            _ = try await fixture.stores.outbox()
+            for number in 7...8 {
+                try await fixture.ingest(
+                    UsageRecord.session(number, startedAt: Self.start, seconds: 60),
+                    UsageRecord.session(number + 2, startedAt: january.end - 20, seconds: 60))
+            }
+            try await fixture.stores.makeEvents()
+            #expect(await fixture.close(january).status == 200)
+            #expect(try await fixture.findings() == [])
+            for column in ["connected_ms", "engine_ms", "audio_ms"] {
+                try await fixture.alter("UPDATE \(table) SET \(column) = 9000000000000000000")
+                let found = try await fixture.findings()
+                #expect(
+                    found.contains { $0.isFault && $0.text.contains("\(column) ") && $0.text.contains("000000000000000000") },
+                    "\(found)")
+            }
+        }
+    }
+
     // MARK: What is as it should be
 
     @Test func nothingIsFoundWhereAllAgrees() async throws {
