@@ -9,6 +9,9 @@ struct PeriodClosing: Sendable {
     static let named = 10
     /// Between two looks whether somebody else has made the invoice that is being made.
     static let pause: Duration = .milliseconds(50)
+    /// How long it waits, in seconds, for those who are at what months are billed by. What they do takes a moment, but for one: an
+    /// invoice of a tenant with much usage, which whoever closes a month is making.
+    static let lockTimeoutSeconds = 2
 
     let pool: ConnectionPool
     let period: QuotaPeriod
@@ -18,7 +21,7 @@ struct PeriodClosing: Sendable {
         -> BillingPeriod
     {
         // From here on nobody changes what it is billed by; who was at it is waited for.
-        try await connection.execute("UPDATE billing_state SET closings = closings + 1")
+        try await connection.holdBilling(toClose: period)
         var known = try await connection.billingPeriod(period)
         let behind = try await connection.usageSources(behind: period.end)
         try ClosingRequest(
@@ -113,6 +116,21 @@ struct PeriodClosing: Sendable {
 private struct InvoicesLocked: Error {}
 
 extension Connection {
+    /// - Throws: `.conflict` if somebody else is at it for longer than a moment.
+    fileprivate func holdBilling(toClose period: QuotaPeriod) throws {
+        let state = try billingPeriod(period).state
+        try query("SELECT set_config('lock_timeout', \("\(PeriodClosing.lockTimeoutSeconds)s"), true)")
+        do throws(PostgresError) {
+            try execute("UPDATE billing_state SET closings = closings + 1")
+        } catch {
+            guard error.sqlState == "55P03" else { throw error }
+            let other =
+                state == .closing ? "\(period) is being closed by another call" : "another month is being closed"
+            throw HansardError(.conflict, "\(other): call again once that is done, or in a moment to go on if it ended")
+        }
+        try execute("SET LOCAL lock_timeout TO DEFAULT")
+    }
+
     fileprivate func lockInvoices() throws {
         do throws(PostgresError) {
             try execute("LOCK TABLE billing_state IN SHARE ROW EXCLUSIVE MODE NOWAIT")

@@ -52,6 +52,31 @@ import Web
         }
     }
 
+    /// One who closes holds it for as long as an invoice takes, which is long where a tenant has much usage.
+    @Test(arguments: [true, false]) func whoClosesBesideALongInvoiceIsToldSo(_ isSameMonth: Bool) async throws {
+        try await Fixture.run { fixture async throws in
+            try await fill(fixture, tenants: 2)
+            if isSameMonth {
+                let closing = PeriodClosing(pool: fixture.stores.pool, period: january)
+                _ = try await fixture.stores.pool.asOperator {
+                    try await closing.begin(nil, grace: .zero, at: .now, on: $0)
+                }
+            }
+            let other = Connection(fixture.stores.url)
+            try await other.execute("BEGIN")
+            try await other.execute("LOCK TABLE billing_state IN SHARE ROW EXCLUSIVE MODE")
+            let refused = await fixture.close(january)
+            #expect(refused.status == 409 && refused.object["code"] as? String == "conflict", "\(refused.text)")
+            #expect(
+                refused.detail.contains(isSameMonth ? "2026-01 is being closed by another call" : "another month"),
+                "\(refused.text)")
+            try await other.execute("ROLLBACK")
+            await other.disconnect()
+            #expect(await fixture.close(january).status == 200)
+            try await expectAllInvoices(fixture, tenants: 2)
+        }
+    }
+
     @Test func aClosingThatEndedInTheMiddleGoesOn() async throws {
         try await Fixture.run { fixture async throws in
             try await fill(fixture, tenants: 8)
