@@ -102,9 +102,11 @@ struct Parts: Sendable {
         let node = NodeIdentity(
             epoch: NodeEpoch(node: settings.node, epoch: UUID()), address: settings.effectiveAdvertisedAddress,
             region: settings.region, version: Application.version)
+        var usageLimits = UsageDelivery.Limits()
+        usageLimits.rollupInterval = settings.rollupInterval
         let usage = UsageDelivery(
             ledger: PostgresUsageLedger(pool: pool), spool: spool, epoch: node.epoch, maximumAge: settings.spoolMaxAge,
-            logger: logger)
+            logger: logger, limits: usageLimits)
         let settlement = Settlement(
             transcripts: transcripts, connections: connections, usage: PostgresUsageStore(pool: pool), spool: spool,
             health: health, metrics: metrics, logger: logger, limits: limits, isMetered: usage.isDelivered)
@@ -177,7 +179,8 @@ struct Parts: Sendable {
         return UsageEventDelivery(
             outbox: PostgresUsageEvents(pool: pool), receiver: receiver, transport: http,
             holder: services.node.epoch.epoch, metrics: services.metrics, logger: services.logger,
-            chance: { Double.random(in: 0..<1) }, close: { await http.close() })
+            limits: UsageEventDelivery.Limits(settings), chance: { Double.random(in: 0..<1) },
+            close: { await http.close() })
     }
 
     private static func makeServices(

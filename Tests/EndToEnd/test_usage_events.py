@@ -64,12 +64,12 @@ def talk_at_once(server, keys: list[str]) -> None:
         thread.join()
 
 
-@pytest.mark.long
 def test_a_meter_with_bad_manners_has_everything_once(own_server, meter):
     """It fails, is slow, asks for time, finds batches too large, loses its answers, is away; and so is the node."""
     server = own_server(
         HANSARD_EVENTS_URL=meter.url, HANSARD_EVENTS_SECRET=f"{meter.secret},{secret()}",
-        HANSARD_EVENTS_AUTHORIZATION=AUTHORIZATION, HANSARD_EVENTS_SOURCE=SOURCE,
+        HANSARD_EVENTS_AUTHORIZATION=AUTHORIZATION, HANSARD_EVENTS_SOURCE=SOURCE, HANSARD_ROLLUP_INTERVAL="200ms",
+        HANSARD_EVENTS_TIMEOUT="1s", HANSARD_EVENTS_RETRY_MAX="1s",
     )  # fmt: skip
     owner, database = Operator.owner(server), server.database()
     tenants = [owner.tenant(f"tenant {number}") for number in range(2)]
@@ -80,7 +80,7 @@ def test_a_meter_with_bad_manners_has_everything_once(own_server, meter):
         sums = meter.sums()
         return all((expected := used(owner, tenant))["sessions"] > 0 and sums.get(tenant) == expected for tenant in tenants)
 
-    meter.manners.extend([500, LOST, (429, {"Retry-After": "1"}), 11.0, (503, {"Retry-After": "0"}), LOST])
+    meter.manners.extend([500, LOST, (429, {"Retry-After": "1"}), 1.5, (503, {"Retry-After": "0"}), LOST])
     talk_at_once(server, keys * 3)
     wait_until(lambda: not meter.manners and agrees(), SECONDS, "the meter has what was used")
     wait_until(lambda: metric(server, "hansard_usage_events_pending") == 0, SECONDS, "and has said so")

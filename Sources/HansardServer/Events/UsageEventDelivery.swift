@@ -28,6 +28,15 @@ final class UsageEventDelivery: Sendable {
         var answerBytes = 4 << 20
         var pacing = EventPacing.Limits()
         init() {}
+
+        /// As an operator has decided.
+        init(_ settings: Settings) {
+            interval = min(interval, settings.rollupInterval)
+            makingInterval = settings.rollupInterval
+            requestWait = settings.eventsTimeout
+            lease = settings.eventsTimeout * 3
+            pacing.longestPause = settings.eventsRetryMax
+        }
     }
 
     /// Where to, and in whose name.

@@ -116,6 +116,8 @@ public struct Settings: Sendable {
     public var invoiceIssuer = "Hansard"
     /// How many days after its end the usage records of a closed month stay.
     public var usageRecordsDays = 400
+    /// Between two looks for usage that is to be summed up, or of which events are to be made.
+    public var rollupInterval = Duration.seconds(10)
     /// Where usage events are sent; nil is nowhere.
     public var eventsURL: EventDestination?
     /// What usage events are signed with, `whsec_` and base64: two while one is replaced.
@@ -124,6 +126,10 @@ public struct Settings: Sendable {
     public var eventsAuthorization: Secret?
     /// Which installation usage events are of.
     public var eventsSource = "hansard"
+    /// How long the receiver of usage events may take to answer.
+    public var eventsTimeout = Duration.seconds(10)
+    /// For how long the receiver of usage events is left alone at most, however often it failed.
+    public var eventsRetryMax = Duration.seconds(300)
     /// A PEM file of authorities that the receiver of usage events may be certified by, besides the system's.
     public var eventsAuthorities: String?
     /// The API's description that is served.

@@ -307,6 +307,12 @@ extension Setting {
             "how long after its end the usage records of a closed month stay; totals and sums stay for ever"
         ),
         Setting(
+            "HANSARD_ROLLUP_INTERVAL",
+            \.rollupInterval,
+            .duration(.milliseconds(100) ... .seconds(600)),
+            "how often usage is summed up by hour and day, and events are made of it"
+        ),
+        Setting(
             "HANSARD_EVENTS_URL",
             \.eventsURL,
             .optional(.eventDestination),
@@ -331,6 +337,18 @@ extension Setting {
             \.eventsSource,
             .eventSource,
             "the source of usage events, which tells this installation from others; to change it is to tell all anew"
+        ),
+        Setting(
+            "HANSARD_EVENTS_TIMEOUT",
+            \.eventsTimeout,
+            .duration(.seconds(1) ... .seconds(60)),
+            "how long the receiver of usage events may take to answer; where a node died, another delivers after three times as long"
+        ),
+        Setting(
+            "HANSARD_EVENTS_RETRY_MAX",
+            \.eventsRetryMax,
+            .duration(.seconds(1) ... .seconds(86_400)),
+            "how long the receiver of usage events is left alone at most, however often it failed"
         ),
         Setting(
             "HANSARD_EVENTS_AUTHORITIES",

@@ -32,6 +32,22 @@ import Testing
     ])
     func othersAreNone(text: String) { #expect(EventDestination(text) == nil) }
 
+    /// What nobody has decided is as it was made, and a lease is longer than a request.
+    @Test func settingsSayHowOftenAndHowLong() {
+        let (made, decided) = (UsageEventDelivery.Limits(), UsageEventDelivery.Limits(Settings()))
+        #expect(decided.interval == made.interval && decided.makingInterval == made.makingInterval)
+        #expect(decided.requestWait == made.requestWait && decided.lease == made.lease)
+        #expect(decided.pacing.longestPause == made.pacing.longestPause)
+        var settings = Settings()
+        settings.rollupInterval = .milliseconds(200)
+        settings.eventsTimeout = .seconds(1)
+        settings.eventsRetryMax = .seconds(7)
+        let limits = UsageEventDelivery.Limits(settings)
+        #expect(limits.interval == .milliseconds(200) && limits.makingInterval == .milliseconds(200))
+        #expect(limits.requestWait == .seconds(1) && limits.lease == .seconds(3))
+        #expect(limits.pacing.longestPause == .seconds(7))
+    }
+
     /// The example of Standard Webhooks' own libraries.
     @Test func signaturesAreThoseOfStandardWebhooks() throws {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
