@@ -123,11 +123,7 @@ struct TenantsResource: Sendable {
             try await connection.execute(
                 "SELECT end_assignments(\(id.rawValue), \(QuotaPeriod(call.now).description))")
             // Names are in the answers that are kept for repeated calls. They must be found still, or the tenant is made anew.
-            try await connection.execute(
-                """
-                UPDATE kept_answers SET body = jsonb_build_object('id', \(id.rawValue), 'status', 'deleted')::text
-                WHERE position('"' || \(id.description) || '"' IN body) > 0 AND body NOT LIKE '{"period":%'
-                """)
+            try await connection.forgetAnswers(about: id)
             try await connection.execute(
                 """
                 UPDATE tenants SET status = 'deleted', name = '', metadata = '{}', revision = revision + 1,
@@ -234,6 +230,17 @@ extension Connection {
         let tenant = try tenant(id)
         try requireRevision(tenant.revision, expected)
         return tenant
+    }
+
+    /// Leaves of the answers that are kept for repeated calls no more than whose they were: those that are the tenant, or what
+    /// belongs to it, and not those in which it is one of many, such as a month's or a token's.
+    fileprivate func forgetAnswers(about id: TenantID) throws {
+        try execute(
+            """
+            UPDATE kept_answers SET body = jsonb_build_object('id', \(id.rawValue), 'status', 'deleted')::text
+            WHERE CASE WHEN position(\(id.description) IN body) > 0
+                THEN \(id.description) IN (body::jsonb ->> 'id', body::jsonb ->> 'tenant_id') ELSE false END
+            """)
     }
 
     /// Stores a changed tenant.

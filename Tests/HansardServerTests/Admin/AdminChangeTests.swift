@@ -166,6 +166,25 @@ import Web
         }
     }
 
+    /// Of what is said of many, or of another one, a deleted tenant takes nothing away.
+    @Test func answersThatAreKeptStayWhereATenantIsOneOfMany() async throws {
+        try await AdminFixture.run { fixture async throws in
+            let made = await fixture.call("POST", "/v1/admin/tenants", name: "a", body: #"{"name":"gone"}"#)
+            let id = try #require(made.object["id"] as? String)
+            let token = #"{"name":"t","role":"viewer","tenants":["\#(id)"]}"#
+            #expect(await fixture.call("POST", "/v1/admin/tokens", name: "b", body: token).status == 201)
+            let other = #"{"name":"other","metadata":{"parent":"\#(id)"}}"#
+            #expect(await fixture.call("POST", "/v1/admin/tenants", name: "c", body: other).status == 201)
+            #expect(await fixture.call("DELETE", "/v1/admin/tenants/\(id)").status == 204)
+            let again = await fixture.call("POST", "/v1/admin/tokens", name: "b", body: token)
+            #expect(again.status == 201 && again.object["tenants"] as? [String] == [id], "\(again.text)")
+            let others = await fixture.call("POST", "/v1/admin/tenants", name: "c", body: other)
+            #expect(others.status == 201 && others.object["name"] as? String == "other", "\(others.text)")
+            let deleted = await fixture.call("POST", "/v1/admin/tenants", name: "a", body: #"{"name":"gone"}"#)
+            #expect(deleted.object["status"] as? String == "deleted", "\(deleted.text)")
+        }
+    }
+
     @Test func namesAndTagsAreNotInTheAuditLog() async throws {
         try await AdminFixture.run { fixture async throws in
             let body = #"{"name":"Ann Example","tags":["cost-centre-ann"],"scopes":["listen"]}"#
