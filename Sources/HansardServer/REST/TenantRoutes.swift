@@ -5,8 +5,6 @@ import Web
 /// The tenant's own plane: what a key may do besides listening.
 struct TenantRoutes: Sendable {
     static let transcriptsPath = "/v1/transcripts"
-    static let pageSizes = 1...100
-    static let defaultPageSize = 20
     static let defaultGrantSeconds = 30
 
     let authenticator: Authenticator
@@ -59,8 +57,9 @@ struct TenantRoutes: Sendable {
     private func list(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
-        let limit = try Self.pageSize(match.query("limit").first)
-        let after = try match.query("after").first.map(Self.cursor)
+        try match.requireQuery(only: PageRequest.parameters)
+        let limit = try match.number("limit", PageRequest.sizes) ?? PageRequest.defaultSize
+        let after = try match.value("after").map(Self.cursor)
         let page = try await transcripts.list(tenant: caller.tenant.id, before: after, limit: limit)
         let next = try await cursor(after: page, limit: limit, tenant: caller.tenant.id)
         var response = HTTPResponse.json { text in
@@ -85,19 +84,12 @@ struct TenantRoutes: Sendable {
     private func read(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
+        try match.requireQuery(only: ["format"])
         let format = try TranscriptAnswers.format(match)
         guard let id = match.segments["session_id"].flatMap(SessionID.init),
             let transcript = try await transcripts.get(id, tenant: caller.tenant.id)
         else { throw HansardError(.notFound, "there is no such transcript") }
         return try TranscriptAnswers.document(transcript, format)
-    }
-
-    private static func pageSize(_ text: String?) throws(HansardError) -> Int {
-        guard let text else { return defaultPageSize }
-        guard let limit = Int(plain: text), pageSizes.contains(limit) else {
-            throw HansardError(.invalid, "limit must be a whole number from 1 to 100", field: "limit")
-        }
-        return limit
     }
 
     private static func cursor(_ text: String) throws(HansardError) -> SessionID {

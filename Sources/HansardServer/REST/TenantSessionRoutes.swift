@@ -41,6 +41,7 @@ struct TenantSessionRoutes: Sendable {
     private func list(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.sessionsRead)
+        try match.requireQuery(only: PageRequest.parameters.union(SessionFilter.parameters))
         let page = try PageRequest(match, list: "own sessions", secrets: secrets)
         return try await sessions(of: caller).list(match, page, secret: secrets[0])
     }
@@ -48,11 +49,13 @@ struct TenantSessionRoutes: Sendable {
     private func get(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.sessionsRead)
+        try match.requireQuery(only: [])
         return try await sessions(of: caller).get(match.session)
     }
 
     private func terminate(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try await caller(match, .sessionsTerminate, "session.terminate")
+        try match.requireQuery(only: [])
         try ObjectReader(match.request.body).end()
         let (tenant, id) = (caller.tenant.id, try match.session)
         let lease = try await sessions(of: caller).live(id)
@@ -75,6 +78,7 @@ struct TenantSessionRoutes: Sendable {
     private func download(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try authenticator.caller(of: match)
         try caller.require(.transcriptsRead)
+        try match.requireQuery(only: ["valid_seconds"])
         let seconds = try TranscriptAnswers.seconds(match)
         let id = try match.session
         guard try await transcripts.get(id, tenant: caller.tenant.id) != nil else { throw Self.noTranscript }
@@ -84,6 +88,7 @@ struct TenantSessionRoutes: Sendable {
 
     private func delete(_ match: Route.Match) async throws -> HTTPResponse {
         let caller = try await caller(match, .transcriptsDelete, "transcript.delete")
+        try match.requireQuery(only: [])
         let (tenant, id) = (caller.tenant.id, try match.session)
         guard try await transcripts.get(id, tenant: tenant) != nil else { throw Self.noTranscript }
         let entry = AuditEntry(
