@@ -35,9 +35,11 @@ struct AdminTokenCommand: AsyncParsableCommand {
         struct Wish: Encodable { var name, role: String }
         struct Made: Decodable { var token: String }
         let wish = try JSONEncoder().encode(Wish(name: name, role: role))
-        let answer = try await AdminCallCommand.call(
-            options, "POST", "/v1/admin/tokens", String(decoding: wish, as: UTF8.self))
-        guard let made = try? JSONDecoder().decode(Made.self, from: Data(answer.utf8)) else {
+        let body = String(decoding: wish, as: UTF8.self)
+        let answer = try await AdminCallCommand.answer(options) {
+            await $0.call("POST", "/v1/admin/tokens", body: body)
+        }
+        guard let made = try? JSONDecoder().decode(Made.self, from: Data(answer.body.utf8)) else {
             throw CommandFailure(message: "there is no token in the answer")
         }
         print(made.token)
@@ -49,7 +51,14 @@ struct AdminCallCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "call", abstract: "Make a call of the admin REST API without a server, and print its answer.",
         discussion: """
-            openapi.yaml has the calls. Running nodes learn of what is changed at once.
+            openapi.yaml has the calls. Running nodes learn of what is changed at once. What others may change at the same \
+            time is read with --head, which shows its ETag, and changed with that as --if-match:
+
+              hansard admin call --head GET /v1/admin/tenants/ID/quotas
+              hansard admin call --if-match r7 PUT /v1/admin/tenants/ID/quotas '{"max_concurrent_sessions":5}'
+
+            A script that may be run again after it was cut off gives each call an --idempotency-key of its own: a call \
+            that was made already is not made again, and answered as it was, within 24 hours.
 
             EXIT STATUS
             0 done; 1 refused, or the database is away; 2 settings are wrong
@@ -61,22 +70,42 @@ struct AdminCallCommand: AsyncParsableCommand {
     var path: String
     @Argument(help: "A JSON document.")
     var body = ""
+    @Option(help: ArgumentHelp("Change nothing but what has this ETag, with quotes or without.", valueName: "etag"))
+    var ifMatch: String?
+    @Option(help: ArgumentHelp("Answer a call that was made with this key before as it was.", valueName: "key"))
+    var idempotencyKey: String?
+    @Flag(help: "Write the answer's status and headers to standard error.")
+    var head = false
     @OptionGroup var options: SettingsOptions
 
-    func run() async throws { print(try await Self.call(options, method.uppercased(), path, body)) }
+    func run() async throws {
+        let answer = try await Self.answer(options) { administration in
+            await administration.call(
+                method.uppercased(), path, body: body, idempotencyKey: idempotencyKey,
+                ifMatch: ifMatch.map(Self.entityTag))
+        }
+        if head {
+            printError("HTTP \(answer.status)")
+            for header in answer.headers { printError("\(header.name): \(header.value)") }
+        }
+        print(answer.body)
+    }
+
+    /// As a header has it: shells take quotes away.
+    static func entityTag(_ text: String) -> String { text.hasPrefix("\"") || text == "*" ? text : "\"\(text)\"" }
 
     /// - Throws: `CommandFailure` with the problem's own words.
-    static func call(
-        _ options: SettingsOptions, _ method: String, _ path: String, _ body: String
-    ) async throws -> String {
+    static func answer(
+        _ options: SettingsOptions, to call: (LocalAdministration) async -> LocalAdministration.Answer
+    ) async throws -> LocalAdministration.Answer {
         struct Problem: Decodable { var detail: String }
         let (settings, logger) = try options.load(for: .administration)
         do {
             let administration = try await LocalAdministration.open(
                 settings: settings, as: NSUserName(), logger: logger, randomBytes: { SecureRandom.bytes(count: $0) })
-            let answer = await administration.call(method, path, body: body)
+            let answer = await call(administration)
             await administration.close()
-            if 200...299 ~= answer.status { return answer.body }
+            if 200...299 ~= answer.status { return answer }
             let problem = try? JSONDecoder().decode(Problem.self, from: Data(answer.body.utf8))
             throw CommandFailure(message: "\(answer.status): \(problem?.detail ?? answer.body)")
         } catch let failure as CommandFailure {

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from engines import SYNTHETIC
+from fleet import hansard
 from listen import LINEAR16, ListenSession, handshake, refusal, token
 from operators import Operator
 from processes import wait_until
@@ -203,3 +204,30 @@ def test_the_admin_api_may_have_an_address_of_its_own(own_server):
         session.trust_env = False
         assert session.get(apart.url + "/readyz", timeout=20).status_code == 200
         assert session.get(apart.url + "/v1/sessions", headers=token(key), timeout=20).status_code == 404
+
+
+def test_the_command_line_changes_what_it_has_seen_and_repeats_without_harm(own_server):
+    server = own_server()
+    at = dict(word.split("=") for word in server.database().url.split())
+    settings = {"HANSARD_DATABASE_URL": f"postgresql://hansard_node@/hansard?host={at['host']}&port={at['port']}"}
+
+    def call(*arguments: str, status: int = 0):
+        done = hansard("admin", "call", *arguments, **settings)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    make = ("--idempotency-key", "acme", "POST", "/v1/admin/tenants", '{"name":"Acme"}')
+    made = call("--head", *make)
+    again = call("--head", *make)
+    assert made.stdout == again.stdout and "HTTP 201" in again.stderr.splitlines()
+    assert "Idempotent-Replayed: true" in again.stderr and "Idempotent-Replayed" not in made.stderr
+    assert "422" in call("--idempotency-key", "acme", "POST", "/v1/admin/tenants", '{"name":"Other"}', status=1).stderr
+    path = f"/v1/admin/tenants/{json.loads(made.stdout)['id']}/quotas"
+    (etag,) = [line.split(": ")[1] for line in call("--head", "GET", path).stderr.splitlines() if line.startswith("ETag: ")]
+    change = '{"max_concurrent_sessions":5}'
+    call("--if-match", etag, "PUT", path, change)
+    # Somebody has changed it meanwhile; the quotes may be left out.
+    for seen in (etag, etag.strip('"')):
+        assert "412" in call("--if-match", seen, "PUT", path, change, status=1).stderr
+    call("--if-match", "*", "PUT", path, change)
+    call("PUT", path, change)

@@ -12,6 +12,8 @@ public struct LocalAdministration: Sendable {
     public struct Answer: Sendable {
         /// The HTTP status.
         public var status: Int
+        /// What else is said of the body, such as its `ETag`: names and values.
+        public var headers: [(name: String, value: String)]
         /// JSON, or empty.
         public var body: String
     }
@@ -72,16 +74,25 @@ public struct LocalAdministration: Sendable {
     ///   - method: for instance `POST`.
     ///   - path: for instance `/v1/admin/tenants?limit=5`.
     ///   - body: JSON, or empty.
-    public func call(_ method: String, _ path: String, body: String = "") async -> Answer {
+    ///   - idempotencyKey: the same as that of an earlier call to have its answer again; nil is one that never was.
+    ///   - ifMatch: the `ETag` of what is changed, or it is not; nil changes whatever is there.
+    public func call(
+        _ method: String, _ path: String, body: String = "", idempotencyKey: String? = nil, ifMatch: String? = nil
+    ) async -> Answer {
         guard let address = Self.address else { preconditionFailure("127.0.0.1 is an address") }
         let parts = path.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        // A command is not repeated by itself.
+        var headers: HTTPHeaders = [
+            "idempotency-key": idempotencyKey ?? UUID().uuidString, "user-agent": "hansard admin",
+        ]
+        if let ifMatch { headers.add("if-match", ifMatch) }
         let response = await router.respond(
             to: HTTPRequest(
                 method: method, path: String(parts[0]), query: parts.count > 1 ? String(parts[1]) : "",
-                // A command is not repeated by itself.
-                headers: ["idempotency-key": UUID().uuidString, "user-agent": "hansard admin"], body: Array(body.utf8),
-                peer: PeerAddress(address: address, port: 0)))
-        return Answer(status: response.status, body: String(decoding: response.body, as: UTF8.self))
+                headers: headers, body: Array(body.utf8), peer: PeerAddress(address: address, port: 0)))
+        return Answer(
+            status: response.status, headers: response.headers.map { ($0.name, $0.value) },
+            body: String(decoding: response.body, as: UTF8.self))
     }
 
     /// Closes the connections.
