@@ -131,6 +131,16 @@ import Yams
         #expect(currency["enum"] as? [String] == Currency.all.map(\.code))
     }
 
+    /// Receivers are told how many events come at once at most.
+    @Test func theDocumentHasTheMostEventsOfARequest() throws {
+        let document = try #require(try Yams.load(yaml: Self.text()) as? [String: Any])
+        var place = try #require(document["webhooks"] as? [String: Any])
+        for name in ["usageEvents", "post", "requestBody", "content", "application/cloudevents-batch+json", "schema"] {
+            place = try #require(place[name] as? [String: Any], "\(name)")
+        }
+        #expect(place["maxItems"] as? Int == EventPacing.Limits().events)
+    }
+
     @Test func whatATenantsKeyOpensSaysWhichScopeItNeeds() throws {
         let known = Set(Scope.allCases.map(\.rawValue))
         for (name, operation) in try documented() where operation["security"] == nil {
