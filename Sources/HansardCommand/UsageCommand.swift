@@ -7,7 +7,7 @@ import HansardServer
 struct UsageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "usage", abstract: "Look at the usage ledger.",
-        subcommands: [UsageVerifyCommand.self, UsageExportCommand.self])
+        subcommands: [UsageVerifyCommand.self, UsageExportCommand.self, UsageEndEventsCommand.self])
 }
 
 /// A month, and where its usage is read.
@@ -99,6 +99,35 @@ struct UsageExportCommand: AsyncParsableCommand {
             throw failure
         } catch {
             throw CommandFailure(message: "\(month) could not be exported: \(explain(error))")
+        }
+    }
+}
+
+/// Stops telling a meter elsewhere for good.
+struct UsageEndEventsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "end-events",
+        abstract: "End usage events for good, where there is no receiver any more.",
+        discussion: """
+            Take HANSARD_EVENTS_URL from all nodes first: one that has it begins anew. Without this, hours are queued for as \
+            long as there is no receiver, so that none is missing when there is one again. What was not delivered never is, \
+            but `hansard usage export` has it. Logs in with HANSARD_DATABASE_OWNER_URL, or HANSARD_DATABASE_URL without it, as \
+            the owner of the tables.
+
+            EXIT STATUS
+            0 ended, or there were none; 1 the database is away or refused it; 2 settings are wrong
+            """)
+
+    @OptionGroup var options: SettingsOptions
+
+    func run() async throws {
+        let settings = try options.load(for: .migration).settings
+        guard let url = settings.databaseOwnerURL ?? settings.databaseURL else { return }
+        do {
+            let pending = try await UsageEventsEnd(url).end()
+            print(pending.map { "usage events have ended; \($0) were not delivered" } ?? "there are no usage events")
+        } catch {
+            throw CommandFailure(message: "usage events could not be ended: \(explain(error))")
         }
     }
 }

@@ -45,6 +45,21 @@ import Testing
         #expect(findings.filter { $0.check == .events } == [])
     }
 
+    @Test func whoeverHasNoReceiverAnyMoreEndsIt() async throws {
+        try await StoreFixture.with { fixture in
+            _ = try await fixture.outbox()
+            let ledger = PostgresUsageLedger(pool: fixture.pool)
+            _ = try await ledger.ingest([.sample(0, sequence: 1, at: 10, isFinal: true)])
+            try await fixture.makeEvents()
+            await #expect(throws: HansardError.self) { try await UsageEventsEnd(fixture.pool.url).end() }
+            #expect(try await UsageEventsEnd(fixture.ownerPool.url).end() == 1, "that were not delivered")
+            #expect(try await UsageEventsEnd(fixture.ownerPool.url).end() == nil)
+            _ = try await ledger.ingest([.sample(1, sequence: 1, at: 11, isFinal: true)])
+            _ = try await ledger.rollUp(atMost: 100)
+            #expect(try await fixture.queuedHours() == 0)
+        }
+    }
+
     @Test func noOrderAndNoRepetitionMakesADifference() async throws {
         try await StoreFixture.with { fixture in
             let outbox = try await fixture.outbox()
