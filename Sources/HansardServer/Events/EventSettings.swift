@@ -10,19 +10,11 @@ extension SettingType where Value == EventDestination {
 }
 
 extension SettingType where Value == [Secret] {
-    /// One secret of Standard Webhooks, or the new and the old one.
-    static let webhookSecrets = SettingType(
-        unit: "secret",
-        expected: "\(WebhookSigning.prefix) and the base64 of \(WebhookSigning.keyLength.lowerBound) to "
-            + "\(WebhookSigning.keyLength.upperBound) bytes, for example \(WebhookSigning.prefix)$(openssl rand -base64 32); while "
-            + "rotating, the new and the old one, comma-separated",
-        parse: { text in
-            let secrets = splitList(text)
-            let areKeys = secrets.allSatisfy { WebhookSigning.key($0) != nil }
-            return (1...2).contains(secrets.count) && areKeys ? secrets.map(Secret.init) : nil
-        },
-        format: { $0.isEmpty ? "none" : "***" }
-    )
+    /// Secrets of Standard Webhooks.
+    static let webhookSecrets = secretList(
+        "\(WebhookSigning.prefix) and the base64 of \(WebhookSigning.keyLength.lowerBound) to "
+            + "\(WebhookSigning.keyLength.upperBound) bytes, for example \(WebhookSigning.prefix)$(openssl rand -base64 32)"
+    ) { WebhookSigning.key($0) != nil }
 }
 
 extension SettingType where Value == Secret {

@@ -196,19 +196,27 @@ extension SettingType where Value == [Secret] {
     /// The shortest secret that is accepted, in characters.
     static let secretLength = 32
 
+    /// Keys of our own making.
+    static let secrets = secretList("at least \(secretLength) characters, for example from `openssl rand -hex 32`") {
+        $0.count >= secretLength
+    }
+
     /// One secret, or the new and the old one.
-    static let secrets = SettingType(
-        unit: "secret",
-        expected:
-            "at least \(secretLength) characters, for example from `openssl rand -hex 32`; while rotating, the new "
-            + "and the old one, comma-separated",
-        parse: { text in
-            let secrets = splitList(text)
-            let areLong = secrets.allSatisfy { $0.count >= secretLength }
-            return (1...2).contains(secrets.count) && areLong ? secrets.map(Secret.init) : nil
-        },
-        format: { $0.isEmpty ? "none" : "***" }
-    )
+    ///
+    /// - Parameters:
+    ///   - expected: what one of them is, for people.
+    ///   - check: whether a text is one.
+    static func secretList(_ expected: String, check: @escaping @Sendable (String) -> Bool) -> Self {
+        Self(
+            unit: "secret",
+            expected: "\(expected); while rotating, the new and the old one, comma-separated",
+            parse: { text in
+                let secrets = splitList(text)
+                return (1...2).contains(secrets.count) && secrets.allSatisfy(check) ? secrets.map(Secret.init) : nil
+            },
+            format: { $0.isEmpty ? "none" : "***" }
+        )
+    }
 }
 
 extension SettingType where Value == Secret {
