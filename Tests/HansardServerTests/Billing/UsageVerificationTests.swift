@@ -41,6 +41,25 @@ private let charged = #""amount":"2.00""#
                 .replacing("OTHER", with: "'\(Sample.otherTenant)'"))
     }
 
+    /// Alters what was prepared, and expects that what is found then, and not before, is what the alteration says.
+    ///
+    /// - Parameter known: what is found before.
+    @discardableResult private func expectFound(
+        _ alteration: Alteration, known: [UsageVerification.Finding.Check] = [],
+        prepare: (Fixture) async throws -> Void
+    ) async throws -> [UsageVerification.Finding] {
+        var found: [UsageVerification.Finding] = []
+        try await Fixture.run { fixture async throws in
+            try await prepare(fixture)
+            #expect(try await fixture.findings().map(\.check) == known)
+            try await alter(fixture, alteration)
+            found = try await fixture.findings()
+        }
+        if let checks = alteration.checks { #expect(Set(found.map(\.check)) == checks, "\(found)") }
+        #expect(found.contains { $0.isFault && $0.text.contains(alteration.said) }, "\(found)")
+        return found
+    }
+
     private func rollUp(_ fixture: Fixture) async throws {
         _ = try await PostgresUsageLedger(pool: fixture.stores.pool).rollUp(atMost: 100)
     }
@@ -106,19 +125,14 @@ private let charged = #""amount":"2.00""#
 
     @Test(arguments: ofTheLedger)
     func aRowOfTheLedgerThatWasAlteredIsFoundWithItsSession(_ alteration: Alteration) async throws {
-        try await Fixture.run { fixture async throws in
+        let found = try await expectFound(alteration) { fixture in
             try await fixture.ingest(UsageRecord.session(7, startedAt: Self.start, seconds: 60))
             try await fixture.ingest(UsageRecord.session(8, startedAt: january.end - 20, seconds: 60))
             try await rollUp(fixture)
-            #expect(try await fixture.findings() == [])
-            try await alter(fixture, alteration)
-            let found = try await fixture.findings()
-            #expect(Set(found.map(\.check)) == alteration.checks, "\(found)")
-            #expect(found.contains { $0.text.contains(alteration.said) }, "\(found)")
-            let own: [UsageVerification.Finding.Check] = [.sessions, .records, .marks]
-            for finding in found where own.contains(finding.check) {
-                #expect(finding.text.contains(Self.session) && finding.text.contains("\(Sample.tenant)"))
-            }
+        }
+        let own: [UsageVerification.Finding.Check] = [.sessions, .records, .marks]
+        for finding in found where own.contains(finding.check) {
+            #expect(finding.text.contains(Self.session) && finding.text.contains("\(Sample.tenant)"))
         }
     }
 
@@ -137,14 +151,9 @@ private let charged = #""amount":"2.00""#
 
     @Test(arguments: ofSums)
     func aSumThatWasAlteredIsFoundWithItsPlace(_ alteration: Alteration) async throws {
-        try await Fixture.run { fixture async throws in
+        try await expectFound(alteration) { fixture in
             try await fixture.ingest(UsageRecord.session(7, startedAt: Self.start, seconds: 60))
             try await rollUp(fixture)
-            #expect(try await fixture.findings() == [])
-            try await alter(fixture, alteration)
-            let found = try await fixture.findings()
-            #expect(Set(found.map(\.check)) == alteration.checks, "\(found)")
-            #expect(found.contains { $0.text.contains(alteration.said) }, "\(found)")
         }
     }
 
@@ -168,7 +177,9 @@ private let charged = #""amount":"2.00""#
                 try await fixture.alter("UPDATE \(table) SET \(column) = 9000000000000000000")
                 let found = try await fixture.findings()
                 #expect(
-                    found.contains { $0.isFault && $0.text.contains("\(column) ") && $0.text.contains("000000000000000000") },
+                    found.contains {
+                        $0.isFault && $0.text.contains("\(column) ") && $0.text.contains("000000000000000000")
+                    },
                     "\(found)")
             }
         }
@@ -285,18 +296,15 @@ private let charged = #""amount":"2.00""#
     /// What is late is what later records say, and nothing beside it.
     @Test(arguments: besideLateUsage)
     func lateUsageHidesNothing(_ alteration: Alteration) async throws {
-        try await Fixture.run { fixture async throws in
+        let found = try await expectFound(alteration, known: [.late]) { fixture in
             try await fixture.bill(by: Self.byEngine)
             try await fixture.ingest(UsageRecord.session(7, startedAt: Self.start, seconds: 60))
             // As if it had been there long before.
             try await fixture.alter("UPDATE usage_records SET recorded_at = '2026-01-02'")
             #expect(await fixture.close(january).status == 200)
             try await fixture.ingest(UsageRecord.session(3, startedAt: january.start, seconds: 30))
-            #expect(try await fixture.findings().map(\.check) == [.late])
-            try await alter(fixture, alteration)
-            let found = try await fixture.findings().filter { $0.check == .invoices }
-            #expect(found.contains { $0.text.contains(alteration.said) }, "\(found)")
         }
+        #expect(found.contains { $0.check == .invoices && $0.text.contains(alteration.said) }, "\(found)")
     }
 
     static let ofBills: [Alteration] = [
@@ -365,16 +373,11 @@ private let charged = #""amount":"2.00""#
     /// Whoever takes the triggers away can change what was billed, and is found out.
     @Test(arguments: ofBills)
     func whatWasAlteredOfABillIsFound(_ alteration: Alteration) async throws {
-        try await Fixture.run { fixture async throws in
+        try await expectFound(alteration) { fixture in
             try await fixture.bill(by: Fixture.minutes("1", commitment: "5"))
             try await fixture.ingest(UsageRecord.session(7, startedAt: Self.start, seconds: 120))
             #expect(await fixture.credit("-0.50", january).status == 201)
             #expect(await fixture.close(january).status == 200)
-            #expect(try await fixture.findings() == [])
-            try await alter(fixture, alteration)
-            let found = try await fixture.findings()
-            if let checks = alteration.checks { #expect(Set(found.map(\.check)) == checks, "\(found)") }
-            #expect(found.contains { $0.isFault && $0.text.contains(alteration.said) }, "\(found)")
         }
     }
 }
