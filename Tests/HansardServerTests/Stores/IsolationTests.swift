@@ -1,7 +1,6 @@
 import Foundation
 import Hansard
 import Postgres
-import PostgresTesting
 import Testing
 
 @testable import HansardServer
@@ -102,25 +101,11 @@ import Testing
         try rows.map { try $0.value(column, as: String.self) }
     }
 
-    private static func tables(
-        of pool: ConnectionPool
-    ) async throws -> [(name: String, hasTenant: Bool, isPartition: Bool)] {
-        try await pool.query(
-            """
-            SELECT relname::text AS name, EXISTS (
-                SELECT FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = 'tenant_id' AND NOT attisdropped
-            ) AS has_tenant, relispartition AS is_partition
-            FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
-            ORDER BY relname
-            """
-        ).map { (try $0.value("name"), try $0.value("has_tenant"), try $0.value("is_partition")) }
-    }
-
     // MARK: What the catalogue says
 
     @Test func everyTableHasItsPolicies() async throws {
         try await StoreFixture.with { fixture in
-            let tables = try await Self.tables(of: fixture.ownerPool)
+            let tables = try await fixture.tables()
             #expect(tables.count > 15)
             for table in tables {
                 let row = try await fixture.ownerPool.query(
@@ -166,7 +151,7 @@ import Testing
                 """)
             #expect(try texts(special, "name").filter { $0 != "hansard" }.isEmpty, "hansard is the cluster's superuser")
             // Privileges of the login itself, through whatever role; partitions are tables of pg_class like others.
-            for table in try await Self.tables(of: fixture.ownerPool) {
+            for table in try await fixture.tables() {
                 let row = try await fixture.ownerPool.query(
                     """
                     SELECT has_table_privilege('hansard_test_node', \(table.name),
@@ -233,242 +218,4 @@ import Testing
             }
         }
     }
-
-    // MARK: What a node sees
-
-    /// Two tenants with a row in every table.
-    private func fill(_ fixture: StoreFixture) async throws -> [TenantID] {
-        let tenants = [TenantID(UUID()), TenantID(UUID())]
-        let (store, owner) = (
-            PostgresConnectionStore(pool: fixture.pool), PostgresTenantStore(pool: fixture.ownerPool)
-        )
-        for tenant in tenants {
-            try await owner.create(Tenant(id: tenant, name: "\(tenant)", createdAt: moment(0)))
-            let key = APIKey(
-                id: KeyID("key_\(tenant)"), tenant: tenant, name: "one", displayPrefix: "", displaySuffix: "",
-                createdAt: moment(0))
-            try await owner.create(key, digest: SecretDigest(SecureBytes.digest()))
-            let token = AdminToken(id: "adm_\(tenant)", name: "Ops", role: .viewer, createdAt: moment(0))
-            try await owner.create(token, digest: SecretDigest(SecureBytes.digest()))
-            let limits = ClaimLimits(tenant: AdmissionLimit(sessions: 9, newPerMinute: 9, version: 1))
-            let leases = (0..<3).map { _ in Lease.new(tenant) }
-            for lease in leases { #expect(try await store.claim(lease, limits: limits) == .claimed) }
-            _ = try await store.release(leases[0], status: .new(leases[0]))
-            _ = try await store.reap(leases[1], status: .new(leases[1], .interrupted))
-            try await store.heartbeat(
-                NodeRecord(
-                    epoch: .new(), heartbeat: UUID(), address: "", region: "", version: "", isDraining: false))
-            _ = try await store.grow(
-                GrantRequest(
-                    owner: .tenant(tenant), period: QuotaPeriod(.now), holder: .new(), sequence: 1, milliseconds: 1,
-                    limit: MinuteLimit(milliseconds: 9, version: 1)))
-            try await PostgresUsageStore(pool: fixture.pool).record([usage(of: leases[0])])
-            let ledger = PostgresUsageLedger(pool: fixture.pool)
-            try await ledger.register(.new(), spool: UUID())
-            #expect(try await ledger.ingest([record(of: leases[0])]) == 1)
-            try await ledger.note([ReapedUsage(leases[1], audio: 1, foundAt: moment(0))])
-            try await PostgresAuditLog(pool: fixture.pool).append(
-                AuditEntry(
-                    id: UUID(), tenant: tenant, occurredAt: moment(0), actor: .node("n"), action: "test",
-                    target: .init("tenant", "\(tenant)"), changes: "{}"),
-                commanding: .drain("n"), of: tenant)
-            try await fixture.pool.transaction { connection in
-                try await connection.query("SET LOCAL ROLE hansard_operator")
-                try await connection.execute(
-                    "INSERT INTO transcript_expiry VALUES (\(tenant.rawValue), now())")
-                let plan = UUID()
-                for statement: Query in [
-                    "INSERT INTO plans (plan_id, name, created_at, updated_at) VALUES (\(plan), \("\(plan)"), now(), now())",
-                    "INSERT INTO plan_versions VALUES (\(plan), 1, '{}', NULL, 1, now(), now())",
-                    """
-                    INSERT INTO plan_assignments
-                    VALUES (\(tenant.rawValue), '2026-01', NULL, \(plan), 1, 1, now(), now())
-                    """,
-                    "INSERT INTO billing_periods (period, state) VALUES ('2026-01', 'open') ON CONFLICT DO NOTHING",
-                    """
-                    INSERT INTO credits
-                    VALUES (\(UUID()), \(tenant.rawValue), '2026-02', 'USD', -1, 'r', 'a', now())
-                    """,
-                ] { try await connection.execute(statement) }
-                try await connection.execute(
-                    """
-                    INSERT INTO kept_answers (caller, route, idempotency_key, fingerprint, status, headers, body)
-                    VALUES (\("\(tenant)"), '', '', sha256(''), 200, '{}', '')
-                    """)
-            }
-        }
-        try await fixture.pool.asOperator { connection in
-            try await connection.execute("UPDATE billing_periods SET state = 'closing', closing_at = now()")
-            for (number, tenant) in tenants.enumerated() {
-                try await connection.store(
-                    Invoice(
-                        state: .preview, tenant: tenant, period: BillingFixture.january, currency: Currency("USD")!,
-                        lines: [.credit(of: tenant, number)], dataAsOf: moment(0), createdAt: moment(0)))
-            }
-        }
-        try await fixture.ownerPool.query("INSERT INTO dropped_usage_records VALUES ('2026-01-01', now())")
-        // Some hours are summed up and told of, and some are not.
-        let outbox = try await fixture.outbox()
-        let ledger = PostgresUsageLedger(pool: fixture.pool)
-        #expect(try await ledger.rollUp(atMost: 10) == tenants.count)
-        #expect(try await outbox.make(hours: 10, slack: .zero) == tenants.count)
-        try await fixture.ownerPool.execute("INSERT INTO usage_event_hours SELECT tenant_id, now(), now() FROM tenants")
-        let more = tenants.map { record(of: Lease.new($0)) }
-        #expect(try await ledger.ingest(more) == tenants.count)
-        return tenants
-    }
-
-    private func usage(of lease: Lease) -> UsageRow {
-        UsageRow(
-            session: lease.session, tenant: lease.tenant, key: lease.key, engine: "", model: "", language: "", tags: [],
-            region: "", channels: 1, audioMilliseconds: 1, connectedMilliseconds: 1, startedAt: moment(0),
-            endedAt: moment(1))
-    }
-
-    private func record(of lease: Lease) -> UsageRecord {
-        UsageRecord(
-            session: lease.session, tenant: lease.tenant, key: lease.key, engine: "", model: "", language: "", tags: [],
-            region: "", channels: 1, startedAt: moment(0))
-    }
-
-    private func count(_ table: String, _ connection: Connection) async throws -> Int {
-        try await connection.query("SELECT count(*) AS n FROM \(identifier: table)").only().value("n")
-    }
-
-    @Test func aNodeSeesNothingUntilItNamesATenantAndThenThatOneAlone() async throws {
-        try await StoreFixture.with { fixture in
-            let tenants = try await fill(fixture)
-            for table in try await Self.tables(of: fixture.ownerPool) {
-                let here: Int = try await fixture.ownerPool.query(
-                    "SELECT count(*) AS n FROM \(identifier: table.name)"
-                ).only().value("n")
-                if table.isPartition, here == 0 { continue }
-                #expect(here > 0, "\(table.name) holds nothing that could be hidden")
-                for unnamed in [nil, ""] {
-                    try await fixture.pool.transaction { connection in
-                        if let unnamed {
-                            try await connection.query("SELECT set_config('app.tenant_id', \(unnamed), true)")
-                        }
-                        #expect(try await count(table.name, connection) == 0, "\(table.name)")
-                    }
-                }
-                for tenant in tenants + [TenantID(UUID())] {
-                    try await fixture.pool.transaction { connection in
-                        try await connection.query("SELECT set_config('app.tenant_id', \("\(tenant)"), true)")
-                        let seen = try await count(table.name, connection)
-                        guard table.hasTenant else {
-                            #expect(seen == 0, "\(table.name)")
-                            return
-                        }
-                        #expect((seen > 0) == tenants.contains(tenant), "\(table.name)")
-                        let others: Int = try await connection.query(
-                            """
-                            SELECT count(*) AS n FROM \(identifier: table.name)
-                            WHERE tenant_id IS DISTINCT FROM \(tenant.rawValue)
-                            """
-                        ).only().value("n")
-                        #expect(others == 0, "\(table.name)")
-                    }
-                }
-            }
-        }
-    }
-
-    @Test func whatATenantsCallNamesIsForgottenAfterIt() async throws {
-        try await StoreFixture.with { fixture in
-            let tenants = try await fill(fixture)
-            try await fixture.pool.transaction { connection in
-                for tenant in tenants {
-                    let held = try await connection.query("SELECT * FROM leases_of_tenant(\(tenant.rawValue))")
-                    #expect(try held.map { TenantID(try $0.value("tenant_id")) } == [tenant])
-                    #expect(try await count("leases", connection) == 0)
-                }
-            }
-        }
-    }
-
-    @Test func anOperatorsSightEndsWithItsTransaction() async throws {
-        try await StoreFixture.with { fixture in
-            let tenants = try await fill(fixture)
-            try await fixture.pool.transaction { connection in
-                #expect(try await count("tenants", connection) == 0)
-                try await connection.query("SET LOCAL ROLE hansard_operator")
-                #expect(try await count("tenants", connection) == tenants.count)
-                for tenant in tenants.map({ $0 as TenantID? }) + [nil] {
-                    let chain = try await connection.query("SELECT * FROM verify_audit(\(tenant?.rawValue))").only()
-                    #expect(try chain.value("entries", as: Int.self) == (tenant == nil ? 0 : 1))
-                    #expect(try chain.value("first_wrong", as: Int?.self) == nil)
-                }
-            }
-            for _ in 0..<8 {
-                let seen: Int = try await fixture.pool.query("SELECT count(*) AS n FROM tenants").only().value("n")
-                #expect(seen == 0)
-            }
-        }
-    }
-
-    @Test func whatANodeMayNotIsRefused() async throws {
-        let statements: [Query] = [
-            "INSERT INTO leases SELECT * FROM leases", "UPDATE tenants SET name = ''", "DELETE FROM usage_rows",
-            "TRUNCATE audit_log", "CREATE TABLE public.mine (a int)", "ALTER TABLE tenants DISABLE ROW LEVEL SECURITY",
-            "SET ROLE hansard_doors", "SELECT lock_slots('T#a', NULL)", "SELECT make_door('all_nodes()')",
-            "SELECT store_status(NULL, true)", "DROP POLICY seen_by_tenant ON tenants",
-        ]
-        try await StoreFixture.with { fixture in
-            for statement in statements {
-                let error = await #expect(throws: PostgresError.self) { try await fixture.pool.query(statement) }
-                #expect(error?.sqlState == "42501", "\(statement.sql): \(error?.message ?? "")")
-            }
-        }
-    }
-
-    /// Something of the caller's that is named like a table is not taken for it.
-    @Test func aDoorDoesNotLookAtItsCallersTables() async throws {
-        try await StoreFixture.with { fixture in
-            let tenants = try await fill(fixture)
-            try await fixture.pool.transaction { connection in
-                try await connection.execute("CREATE TEMP TABLE tenants (LIKE public.tenants) ON COMMIT DROP")
-                try await connection.query("SELECT set_config('search_path', 'pg_temp, public', true)")
-                #expect(try await count("tenants", connection) == 0)
-                let seen = try await connection.query("SELECT tenant_id FROM tenants_for_nodes(NULL)")
-                #expect(seen.count == tenants.count)
-            }
-        }
-    }
-
-    // MARK: Without a superuser
-
-    /// The owner of a managed database is no superuser, and policies are forced on it as well.
-    @Test func anOwnerWithoutPrivilegesMigratesAndWorks() async throws {
-        let superuser = try await TestPostgres.database()
-        let name = try #require(superuser.database)
-        let connection = Connection(superuser)
-        try await connection.execute("CREATE ROLE \(identifier: "plain_\(name)") LOGIN CREATEROLE")
-        try await connection.execute(
-            "ALTER DATABASE \(identifier: name) OWNER TO \(identifier: "plain_\(name)")")
-        await connection.disconnect()
-        let fixture = try await StoreFixture.make(url: superuser.loggingIn(as: "plain_\(name)"))
-        do {
-            let tenants = try await fill(fixture)
-            let snapshot = try await PostgresTenantStore(pool: fixture.pool).accessSnapshot()
-            #expect(Set(snapshot.tenants.map(\.id)) == Set(tenants))
-            for pool in [fixture.ownerPool, fixture.pool] {
-                let store = PostgresConnectionStore(pool: pool)
-                #expect(try await store.leases(of: tenants[0]).count == 1)
-                #expect(try await store.repairCount(of: .tenant(tenants[0])) == 0)
-            }
-            let rows = try await fixture.ownerPool.execute("UPDATE usage_rows SET region = 'moved'")
-            #expect(rows == tenants.count, "later migrations change rows")
-            try await Migrations(directory: StoreFixture.migrationsDirectory).apply(to: fixture.url)
-        } catch {
-            await fixture.close()
-            throw error
-        }
-        await fixture.close()
-    }
-}
-
-/// Bytes that are digests of nothing.
-private enum SecureBytes {
-    static func digest() -> [UInt8] { (0..<32).map { _ in .random(in: 0...255) } }
 }
