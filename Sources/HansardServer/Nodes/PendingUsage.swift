@@ -29,11 +29,13 @@ struct PendingUsage {
     /// The months that live sessions are in.
     private var live: [SessionID: QuotaPeriod] = [:]
     private var refused: [UsageRecord] = []
+    /// How many of the batch that is under way are not answered, and when its oldest was made: they have waited as well.
+    private var underWay: (count: Int, oldest: Date?) = (0, nil)
 
-    /// Records that wait, the refused ones included.
-    var count: Int { records.count + refused.count }
+    /// Records that wait, those included that are under way or refused.
+    var count: Int { records.count + underWay.count + refused.count }
     /// When the one was made that waits longest, as far as they came in their order.
-    var oldest: Date? { [records.first?.madeAt, refused.map(\.madeAt).min()].compactMap { $0 }.min() }
+    var oldest: Date? { [records.first?.madeAt, underWay.oldest, refused.map(\.madeAt).min()].compactMap { $0 }.min() }
 
     /// Whether the ledger has all that was written down of the session.
     func isDelivered(_ session: SessionID) -> Bool { outstanding[session] == nil }
@@ -65,29 +67,44 @@ struct PendingUsage {
             taken += 1
         }
         records.removeFirst(batch.count)
+        underWay = (underWay.count + batch.count, underWay.oldest ?? batch.first?.madeAt)
         return batch
     }
 
-    /// The ledger has them.
+    /// The ledger has them: the batch that is under way, or the first of it that are left.
     mutating func delivered(_ batch: [UsageRecord]) {
+        answered(batch.count)
         for record in batch {
             let left = (outstanding[record.session] ?? 1) - 1
             outstanding[record.session] = left > 0 ? left : nil
         }
     }
 
-    /// The ledger is away: they come first the next time.
+    /// The ledger is away: what is left of the batch comes first the next time.
     mutating func putBack(_ batch: [UsageRecord]) {
-        records.prepend(contentsOf: batch)
-        taken -= batch.count
+        answered(batch.count)
+        prepend(batch)
+    }
+
+    private mutating func prepend(_ records: [UsageRecord]) {
+        self.records.prepend(contentsOf: records)
+        taken -= records.count
+    }
+
+    private mutating func answered(_ count: Int) {
+        underWay.count = max(0, underWay.count - count)
+        if underWay.count == 0 { underWay.oldest = nil }
     }
 
     /// The ledger will not take it, however often it is asked: it stays in the spool, for people to look at.
-    mutating func wasRefused(_ record: UsageRecord) { refused.append(record) }
+    mutating func wasRefused(_ record: UsageRecord) {
+        answered(1)
+        refused.append(record)
+    }
 
     /// What was refused is tried again.
     mutating func retryRefused() {
-        putBack(refused)
+        prepend(refused)
         refused = []
     }
 

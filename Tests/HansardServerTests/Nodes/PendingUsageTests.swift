@@ -152,4 +152,21 @@ extension UsageRecord {
         pending.delivered(pending.takeBatch(atMost: 1))
         #expect(pending.completeThrough(at: end + 100) == end + 99)
     }
+
+    /// What has been sent and is not answered has waited as well, or the bound by age would not hold while the ledger hangs.
+    @Test func whatIsUnderWayStillWaits() {
+        var pending = PendingUsage()
+        for number in 0..<5 { pending.add(.sample(number, sequence: 0, at: number), isLive: true) }
+        let batch = pending.takeBatch(atMost: 5)
+        #expect(pending.count == 5 && pending.oldest == moment(0))
+        pending.delivered(Array(batch.prefix(2)))
+        #expect(pending.count == 3 && pending.oldest == moment(0))
+        pending.wasRefused(batch[2])
+        #expect(pending.count == 3)
+        pending.putBack(Array(batch[3...]))
+        #expect(pending.count == 3 && pending.oldest == moment(2))
+        pending.retryRefused()
+        pending.delivered(pending.takeBatch(atMost: 9))
+        #expect(pending.count == 0 && pending.oldest == nil)
+    }
 }
