@@ -31,6 +31,9 @@ public struct SpooledSession: Sendable, Equatable, Codable {
     /// Channels; 0 until the audio is known.
     public var channels: Int
 
+    /// Whether it has heard something.
+    var isAudioKnown: Bool { sampleRate > 0 }
+
     /// A session as its owner describes it.
     public init(
         session: SessionID, tenant: TenantID, key: KeyID, nonce: UUID, holder: NodeEpoch, startedAt: Date,
@@ -75,7 +78,7 @@ public struct SpooledEnd: Sendable, Equatable, Codable {
 
 /// What the spool keeps: the node's own record of its sessions until every store has theirs.
 public enum SpoolRecord: Sendable, Equatable, Codable {
-    /// A session's audio is known and it goes live.
+    /// A session goes live; again once its audio is known.
     case began(SpooledSession)
     /// A final, written before it is sent.
     case final(SessionID, FinalResult)
@@ -218,8 +221,8 @@ public struct SpoolRecovery: Sendable {
         }
     }
 
-    /// The other sessions that are not settled: they had not heard anything when they were written, and may never have. All that
-    /// can be done of them is to deliver their usage.
+    /// The other sessions that are not settled: of those that had heard nothing, earlier versions wrote down nothing but usage. All
+    /// that can be done of them is to deliver it.
     public var strays: Set<SessionID> { Set(known.filter { $0.value.began == nil }.keys) }
 
     /// What the ledger may not have yet of sessions that are not settled: what they wrote down, and how it ended.
@@ -237,7 +240,8 @@ public struct SpoolRecovery: Sendable {
         let id = record.session
         guard !settled.contains(id) else { return }
         switch record {
-        case .began(let session): if known[id]?.began == nil { known[id, default: Known()].began = session }
+        case .began(let session):
+            if known[id]?.began?.isAudioKnown != true { known[id, default: Known()].began = session }
         case .final(_, let final):
             if known[id]?.finals[final.sequence] == nil { known[id, default: Known()].finals[final.sequence] = final }
         case .metered(let record):
@@ -269,7 +273,8 @@ extension SpoolRecovery.Unsettled {
             audio: end.audioMilliseconds, connected: end.connectedMilliseconds, engine: end.engineMilliseconds)
         guard !last.isFinal || last.total.maximum(total) != last.total else { return [] }
         var meter = UsageMeter(recovering: last)
-        return meter.end(at: total, engine: last.engine, channels: began.channels, now: end.endedAt)
+        let channels = began.isAudioKnown ? began.channels : last.channels
+        return meter.end(at: total, engine: last.engine, channels: channels, now: end.endedAt)
     }
 
     /// The end to report: its own if it reached one, else that of a session whose node died.
@@ -282,11 +287,15 @@ extension SpoolRecovery.Unsettled {
         let engineMilliseconds = engineMilliseconds.map { $0 + heard - audioMilliseconds }
         let usage = UsageRow(
             session: began.session, tenant: began.tenant, key: began.key, engine: engine, model: began.model,
-            language: began.language, tags: began.tags, region: began.region, channels: began.channels,
+            language: began.language, tags: began.tags, region: began.region, channels: max(1, began.channels),
             audioMilliseconds: heard, engineMilliseconds: engineMilliseconds,
             connectedMilliseconds: max(
                 records.last?.total.connected ?? 0, Int64(lastSeen.timeIntervalSince(began.startedAt) * 1_000)),
             startedAt: began.startedAt, endedAt: lastSeen)
+        // What heard nothing has no transcript.
+        guard began.isAudioKnown || !finals.isEmpty else {
+            return SpooledEnd(transcript: nil, usage: usage, state: .interrupted, reason: Self.reason)
+        }
         var options = SessionOptions()
         options.model = began.model
         options.language = began.language
@@ -298,6 +307,8 @@ extension SpoolRecovery.Unsettled {
             state: .interrupted, audioMilliseconds: heard, engineMilliseconds: engineMilliseconds,
             sampleRate: began.sampleRate, channels: began.channels, options: options, region: began.region,
             results: finals)
-        return SpooledEnd(transcript: transcript, usage: usage, state: .interrupted, reason: "the node ended")
+        return SpooledEnd(transcript: transcript, usage: usage, state: .interrupted, reason: Self.reason)
     }
+
+    private static let reason = "the node ended"
 }

@@ -15,6 +15,7 @@ extension ListenConnection {
 
     /// The session has begun.
     func meterBegins() {
+        services.spool.append(records.began(nil))
         let first = records.firstUsage(session)
         usage = UsageMeter(first)
         services.usage.add(first)

@@ -31,13 +31,15 @@ struct SessionRecords {
         EngineRequest(audio: audio, language: options.language, options: options)
     }
 
-    /// What the spool must know before the first final.
-    func began(_ audio: EngineAudio) -> SpoolRecord {
+    /// What the spool must know before anything else, and again before the first final.
+    ///
+    /// - Parameter audio: nil while it is not known.
+    func began(_ audio: EngineAudio?) -> SpoolRecord {
         .began(
             SpooledSession(
                 session: lease.session, tenant: lease.tenant, key: lease.key, nonce: lease.nonce, holder: lease.holder,
-                startedAt: startedAt, options: options, region: lease.region, sampleRate: audio.sampleRate,
-                channels: audio.channels))
+                startedAt: startedAt, options: options, region: lease.region, sampleRate: audio?.sampleRate ?? 0,
+                channels: audio?.channels ?? 0))
     }
 
     /// What the ledger gets first: it has used nothing yet.
