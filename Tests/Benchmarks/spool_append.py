@@ -14,7 +14,7 @@ PROGRAM = Program(
     [
         PROJECT / f"Sources/HansardServer/{name}.swift"
         for name in (
-            *(f"Stores/{part}" for part in ("Spool", "Spool+Room", "SpoolCarry", "SpoolContents", "SpoolIdentity")),
+            *(f"Stores/{part}" for part in ("Spool", "Spool+Room", "Spool+Sync", "SpoolCarry", "SpoolContents", "SpoolIdentity")),
             *("Stores/FileManager+SyncFolder", "Logging/Logger+Errors"),
         )
     ],

@@ -3,7 +3,7 @@ import Foundation
 import Hansard
 import Logging
 
-/// How files go that nobody needs, and how the oldest is carried.
+/// How files go that nobody needs, how the oldest is carried, and how one is written again of which the disk may have lost something.
 ///
 /// Whatever is deleted, what makes it superfluous is on the disk before: the `settled` records of its sessions, since sessions
 /// that were carried would come back with a part of what they left, and the records that were carried. A crash before the
@@ -27,22 +27,31 @@ extension Spool {
     ///
     /// - Parameter done: called when all files are gone that can go at once.
     func makeRoom(then done: @escaping @Sendable () -> Void = {}) {
-        let (step, handle, failures) = state.withLock { state in
+        let (step, current, failures) = state.withLock { state in
             var step = state.isMakingRoom ? nil : state.contents.nextStep
-            if case .carry = step, state.isPaused { step = nil }
+            switch step {
+            case .carry, .rewrite: if state.isPaused { step = nil }
+            case .delete, nil: break
+            }
             if step != nil { state.isMakingRoom = true }
-            return (step, state.handle, state.failures)
+            // What follows must not be in a file that is lost itself.
+            if case .rewrite = step, let file = state.file, state.contents.isLost(file.index) { state.file = nil }
+            return (step, state.file, state.failures)
         }
         switch step {
         case .delete(let files):
             syncer.execute { [self] in
                 // The files before this one were given to the syncer when they were left.
-                let isDone = (handle.map { sync($0) } ?? true) && delete(files)
+                let isSynced = (current.map { sync($0) } ?? true) && !state.withLock(\.contents.hasLost)
+                let isDone = isSynced && delete(files)
                 if isDone { finish() } else { putOff() }
                 done()
             }
         case .carry(let file):
-            reader.execute { [self] in read(file, failures: failures) }
+            reader.execute { [self] in read(file, isLost: false, failures: failures) }
+            done()
+        case .rewrite(let file):
+            reader.execute { [self] in read(file, isLost: true, failures: failures) }
             done()
         case nil: done()
         }
@@ -91,7 +100,12 @@ extension Spool {
             }
             state.withLock { $0.contents.deleted(file) }
             // Else a power failure could bring it back, and take the next one.
-            try? FileManager.syncFolder(url.deletingLastPathComponent())
+            do {
+                try FileManager.syncFolder(url.deletingLastPathComponent())
+            } catch {
+                logger.warning("the spool's folder cannot be synced", error)
+                return false
+            }
         }
         return true
     }
@@ -99,19 +113,23 @@ extension Spool {
     // MARK: The reader's thread
 
     /// The file is not written any more.
-    private func read(_ file: Int, failures: Int) {
+    private func read(_ file: Int, isLost: Bool, failures: Int) {
         do {
             let carry = try SpoolCarry(
-                file: file, bytes: readFile(url(of: file)), pieceBytes: Self.carryBytes, failures: failures)
+                file: file, isLost: isLost, bytes: readFile(url(of: file)), pieceBytes: Self.carryBytes,
+                failures: failures)
             let readableBytes = state.withLock { $0.contents.readableBytes(of: file) }
             if carry.readableBytes < readableBytes {
+                let what = isLost ? "what can be read is written again" : "it stays until its sessions are settled"
                 logger.error(
-                    "a spool file is damaged; it stays until its sessions are settled, and all behind it",
+                    "a spool file is damaged; \(what)",
                     metadata: [
                         "file": "\(file)", "good_bytes": "\(carry.readableBytes)", "bytes": "\(readableBytes)",
                     ])
-                state.withLock { $0.contents.isDamaged(file) }
-                return finish()
+                if !isLost {
+                    state.withLock { $0.contents.isDamaged(file) }
+                    return finish()
+                }
             }
             writer.execute { [self] in write(carry, from: 0) }
         } catch let error as CocoaError where error.code == .fileReadNoSuchFile {
@@ -131,22 +149,29 @@ extension Spool {
         guard piece < carry.pieces.count else {
             // Nothing of it need be kept, so that it is deleted next.
             state.withLock { $0.contents.carried(carry.file) }
+            if carry.isLost { wasWritten() }
             return finish()
         }
         let frames = carry.pieces[piece].filter { frame in
-            state.withLock { $0.contents.isUnsettled(frame.session) }
+            frame.isSettling || state.withLock { $0.contents.isUnsettled(frame.session) }
         }
         guard !frames.isEmpty else {
             writer.execute { [self] in write(carry, from: piece + 1) }
             return
         }
         do {
-            let handle = try write(carry.data(of: frames)) { contents in
-                for frame in frames { contents.add(frame.range.count, of: frame.session) }
+            let file = try write(carry.data(of: frames)) { contents in
+                for frame in frames {
+                    if frame.isSettling {
+                        contents.add(frame.range.count, of: .settled(frame.session))
+                    } else {
+                        contents.add(frame.range.count, of: frame.session)
+                    }
+                }
             }
             syncer.execute { [self] in
                 // Any failure since the beginning may be of what was carried: a file that was left meanwhile, or deleted.
-                guard sync(handle), state.withLock(\.failures) == carry.failures else { return putOff() }
+                guard sync(file), state.withLock(\.failures) == carry.failures else { return putOff() }
                 writer.execute { [self] in write(carry, from: piece + 1) }
             }
         } catch {

@@ -19,9 +19,22 @@ final class Spool: Sendable {
     /// the one that is written and the one that is carried must not fill it.
     static let leastFiles = 16
 
+    /// A file that is written to, or was.
+    struct File {
+        let index: Int
+        let handle: FileHandle
+    }
+
+    /// A record that somebody waits for until it is on the disk.
+    struct Waiter {
+        let file: File
+        let completion: @Sendable (Bool) -> Void
+    }
+
     struct State {
         var index = 0
-        var handle: FileHandle?
+        var file: File?
+        var waiters: [Waiter] = []
         var contents: SpoolContents
         /// Files are being deleted, or one is being carried.
         var isMakingRoom = false
@@ -33,7 +46,8 @@ final class Spool: Sendable {
         var failures = 0
         /// The open folder, whose lock says that this process has the spool.
         var lock: Int32?
-        /// The last write failed: that is one line in the log, not one for each record.
+        /// The last write failed, or a sync did and what it was to bring to the disk has not been written again: that is one line in
+        /// the log, not one for each record.
         var isFailing = false
         var identity = UUID()
     }
@@ -41,7 +55,7 @@ final class Spool: Sendable {
     private let folder: URL
     private let maximumBytes: Int
     private let fileBytes: Int
-    private let syncData: @Sendable (Int32) -> Bool
+    let syncData: @Sendable (Int32) -> Bool
     let readFile: @Sendable (URL) throws -> [UInt8]
     let firstPause: Duration
     let logger: Logger
@@ -116,7 +130,7 @@ final class Spool: Sendable {
     /// Whether new sessions must be refused until older ones are settled.
     var isFull: Bool { bytes >= maximumBytes }
 
-    /// Whether the last write failed: finals would not survive the process, so no session is begun.
+    /// Whether the disk refuses or loses what is written: finals would not survive the process or the machine, so no session is begun.
     var isFailing: Bool { state.withLock(\.isFailing) }
 
     /// Tries to write something that says nothing, to learn whether the disk takes writes again.
@@ -132,11 +146,10 @@ final class Spool: Sendable {
         _ record: SpoolRecord, untilOnDisk: Bool = false, completion: @escaping @Sendable (Bool) -> Void = { _ in }
     ) {
         let accepted = writer.execute { [self] in
-            guard let handle = write(record) else { return completion(false) }
+            guard let file = write(record) else { return completion(false) }
             var done: @Sendable () -> Void = { completion(true) }
             if untilOnDisk {
-                // This file, even if another has been begun when the turn of its sync comes.
-                syncer.execute { completion(self.sync(handle)) }
+                onceOnDisk(file, then: completion)
                 done = {}
             }
             if case .settled = record { makeRoom(then: done) } else { done() }
@@ -158,11 +171,11 @@ final class Spool: Sendable {
         reader.stop()
         reader.join()
         writer.join()
-        if let handle = state.withLock(\.handle) { syncer.execute { _ = self.sync(handle) } }
+        if let file = state.withLock(\.file) { syncer.execute { _ = self.sync(file) } }
         syncer.stop()
         syncer.join()
         state.withLock { state in
-            state.handle = nil
+            state.file = nil
             guard let lock = state.lock else { return }
             state.lock = nil
             // A child between its fork and its exec has the descriptor too: closing ours alone would leave the lock.
@@ -198,7 +211,7 @@ final class Spool: Sendable {
     // MARK: The writer's thread
 
     /// - Returns: the file that holds the record now; nil if the disk refused it.
-    private func write(_ record: SpoolRecord) -> FileHandle? {
+    private func write(_ record: SpoolRecord) -> File? {
         do {
             let payload = [UInt8](try JSONEncoder().encode(record))
             guard payload.count <= SpoolFraming.maximumPayload else {
@@ -215,21 +228,27 @@ final class Spool: Sendable {
     /// Writes frames, all to one file.
     ///
     /// - Parameter note: tells the contents whose they are.
-    func write(_ frames: Data, note: (inout SpoolContents) -> Void) throws -> FileHandle {
-        let handle = try currentHandle()
+    func write(_ frames: Data, note: (inout SpoolContents) -> Void) throws -> File {
+        let file = try currentFile()
         do {
-            try handle.write(contentsOf: frames)
+            try file.handle.write(contentsOf: frames)
         } catch {
-            dropTornEnd(of: handle)
+            dropTornEnd(of: file)
             throw error
         }
+        state.withLock { note(&$0.contents) }
+        wasWritten()
+        return file
+    }
+
+    /// The disk takes what is written, and has all of it unless a file is to be written again.
+    func wasWritten() {
         let isNews = state.withLock { state in
-            defer { state.isFailing = false }
-            note(&state.contents)
-            return state.isFailing
+            guard state.isFailing, !state.contents.hasLost else { return false }
+            state.isFailing = false
+            return true
         }
         if isNews { logger.notice("the spool can be written again") }
-        return handle
     }
 
     func wasRefused(_ error: any Error) {
@@ -242,22 +261,22 @@ final class Spool: Sendable {
     }
 
     /// After a partial write: what would follow a torn record could not be read again. A file that cannot be cut is left.
-    private func dropTornEnd(of handle: FileHandle) {
+    private func dropTornEnd(of file: File) {
         let length = state.withLock(\.contents.currentBytes)
         do {
-            try handle.truncate(atOffset: UInt64(length))
+            try file.handle.truncate(atOffset: UInt64(length))
         } catch {
-            state.withLock { $0.handle = nil }
-            syncer.execute { _ = self.sync(handle) }
+            state.withLock { $0.file = nil }
+            syncer.execute { _ = self.sync(file) }
         }
     }
 
-    private func currentHandle() throws -> FileHandle {
-        let (handle, length) = state.withLock { ($0.handle, $0.contents.currentBytes) }
-        if let handle {
-            if length < fileBytes { return handle }
-            state.withLock { $0.handle = nil }
-            syncer.execute { _ = self.sync(handle) }
+    private func currentFile() throws -> File {
+        let (file, length) = state.withLock { ($0.file, $0.contents.currentBytes) }
+        if let file {
+            if length < fileBytes { return file }
+            state.withLock { $0.file = nil }
+            syncer.execute { _ = self.sync(file) }
         }
         let index = state.withLock { state in
             state.index += 1
@@ -269,57 +288,14 @@ final class Spool: Sendable {
         else {
             throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: url.path])
         }
-        let fresh = try FileHandle(forWritingTo: url)
+        let fresh = File(index: index, handle: try FileHandle(forWritingTo: url))
         // A file whose name is not on the disk is lost with all its data.
         try FileManager.syncFolder(folder)
         state.withLock { state in
-            state.handle = fresh
+            state.file = fresh
             state.contents.begin(index)
         }
         return fresh
-    }
-
-    /// The pause gathers what comes meanwhile into one sync. It is not made on the syncer's thread, where it would hold up
-    /// those who wait for theirs.
-    private func scheduleSync() {
-        let isFirst = state.withLock { state in
-            defer { state.isSyncScheduled = true }
-            return !state.isSyncScheduled
-        }
-        guard isFirst else { return }
-        Task {
-            try? await Task.sleep(for: Self.syncInterval / 2)
-            syncer.execute { [self] in
-                state.withLock { $0.isSyncScheduled = false }
-                if let handle = state.withLock(\.handle) { _ = sync(handle) }
-            }
-        }
-    }
-
-    // MARK: The syncer's thread
-
-    /// - Returns: whether all that was written to the file is on the disk.
-    func sync(_ handle: FileHandle) -> Bool {
-        let isDeleted = forgetIfDeleted(handle)
-        if syncData(handle.fileDescriptor) { return !isDeleted }
-        state.withLock { $0.failures += 1 }
-        return false
-    }
-
-    /// A file that somebody deleted takes writes and keeps nothing: what comes next goes to a new one.
-    ///
-    /// - Returns: whether it was.
-    private func forgetIfDeleted(_ handle: FileHandle) -> Bool {
-        var status = stat()
-        guard fstat(handle.fileDescriptor, &status) == 0, status.st_nlink == 0 else { return false }
-        let isNews = state.withLock { state in
-            guard state.handle === handle else { return false }
-            state.handle = nil
-            state.failures += 1
-            return true
-        }
-        if isNews { logger.error("the spool's file has been deleted; what it held does not survive the process") }
-        return true
     }
 
     // MARK: Recovery

@@ -1,16 +1,21 @@
 import Foundation
 import Hansard
 
-/// The oldest file of a spool, read to be carried: which of its bytes are whose, in pieces.
+/// A file of a spool, read to be carried or written again: which of its bytes are whose, in pieces.
 struct SpoolCarry: Sendable {
     struct Frame: Sendable {
         let session: SessionID
         /// Where it is in the file, header and all.
         let range: Range<Int>
+        /// Whether it settles the session.
+        let isSettling: Bool
     }
 
     let file: Int
-    /// The frames in order, but those that settle a session: all that they settle is in this file or was in earlier ones.
+    /// Whether it is written again because the disk may have lost some of it.
+    let isLost: Bool
+    /// The frames in order. Those that settle a session are among them only where files before this one stay: all that they settle
+    /// is in this one or was in those.
     let pieces: [[Frame]]
     /// How much of the file could be read.
     let readableBytes: Int
@@ -20,16 +25,19 @@ struct SpoolCarry: Sendable {
 
     /// - Parameter pieceBytes: a piece has one frame, or as many as are not longer than this together.
     /// - Throws: if a record is of an unknown form.
-    init(file: Int, bytes: [UInt8], pieceBytes: Int, failures: Int) throws {
+    init(file: Int, isLost: Bool, bytes: [UInt8], pieceBytes: Int, failures: Int) throws {
         let (payloads, readableBytes) = SpoolFraming.payloads(in: bytes)
         let decoder = JSONDecoder()
         var pieces: [[Frame]] = []
         var room = 0
         for payload in payloads {
             let record = try decoder.decode(SpoolRecord.self, from: Data(payload))
-            if case .settled = record { continue }
+            var isSettling = false
+            if case .settled = record { isSettling = true }
+            if isSettling, !isLost { continue }
             let frame = Frame(
-                session: record.session, range: payload.startIndex - SpoolFraming.headerBytes..<payload.endIndex)
+                session: record.session, range: payload.startIndex - SpoolFraming.headerBytes..<payload.endIndex,
+                isSettling: isSettling)
             if frame.range.count > room {
                 pieces.append([])
                 room = pieceBytes
@@ -38,6 +46,7 @@ struct SpoolCarry: Sendable {
             room -= frame.range.count
         }
         self.file = file
+        self.isLost = isLost
         self.pieces = pieces
         self.readableBytes = readableBytes
         self.failures = failures

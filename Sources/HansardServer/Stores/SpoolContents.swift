@@ -7,11 +7,17 @@ import Hansard
 /// the files hold more of settled sessions than of others, the oldest is carried, which means that the records in it that must
 /// be kept are written again, behind the newest, and that it then goes.
 ///
+/// A file of which a sync failed may have a hole, behind which nothing could be read after a power failure, though it can be now
+/// (https://man7.org/linux/man-pages/man2/fsync.2.html, Notes on errors). What is needed of it is written again as if it were carried,
+/// with the `settled` records, whose sessions earlier files may have. Nothing goes before that is done.
+///
 /// Going once through all files writes what must be kept once more, and frees more than that, since it only begins while there
 /// is more to free: on the whole the spool writes at most twice what its sessions do.
 struct SpoolContents: Sendable {
     /// What can be done for room.
     enum Step: Equatable {
+        /// The disk may have lost some of this file: all of it that is needed is written again.
+        case rewrite(Int)
         /// Nobody needs these files. In order.
         case delete([Int])
         case carry(Int)
@@ -37,6 +43,8 @@ struct SpoolContents: Sendable {
     private var shares: [SessionID: [Share]] = [:]
     /// The oldest file, if it cannot be read as it was written.
     private var damaged: Int?
+    /// The files of which a sync failed.
+    private var lost: Set<Int> = []
     /// The file that is written to, or was last.
     private(set) var current = 0
     /// What all files hold.
@@ -53,10 +61,16 @@ struct SpoolContents: Sendable {
 
     func isUnsettled(_ session: SessionID) -> Bool { shares[session] != nil }
 
+    /// Whether some of what was written may not outlive a power failure, though it was synced since.
+    var hasLost: Bool { !lost.isEmpty }
+
+    func isLost(_ file: Int) -> Bool { lost.contains(file) }
+
     /// What of a file could be read when it was last looked at.
     func readableBytes(of file: Int) -> Int { files[file]?.readableBytes ?? 0 }
 
     var nextStep: Step? {
+        if let file = lost.min() { return .rewrite(file) }
         guard let oldest = files.keys.min(), oldest != current, let file = files[oldest] else { return nil }
         if file.liveBytes == 0 {
             return .delete(
@@ -125,20 +139,26 @@ struct SpoolContents: Sendable {
         for session in shares.keys where !sessions.contains(session) { settle(session) }
     }
 
-    /// What must be kept of the oldest file is on the disk in later ones.
+    /// What must be kept of the file is on the disk in later ones.
     mutating func carried(_ file: Int) {
         for session in shares.keys {
-            guard let share = shares[session]?.first, share.file == file else { continue }
-            shares[session]?.removeFirst()
+            guard let index = shares[session]?.firstIndex(where: { $0.file == file }),
+                let share = shares[session]?.remove(at: index)
+            else { continue }
             drop(share)
         }
+        lost.remove(file)
     }
+
+    /// A sync of the file failed: what it was to bring to the disk need not be there, whatever later ones say.
+    mutating func syncFailed(_ file: Int) { if files[file] != nil { lost.insert(file) } }
 
     /// The oldest file cannot be read as it was written: it stays until its sessions are settled, and all behind it.
     mutating func isDamaged(_ file: Int) { damaged = file }
 
     mutating func deleted(_ file: Int) {
         bytes -= files.removeValue(forKey: file)?.bytes ?? 0
+        lost.remove(file)
     }
 
     private mutating func drop(_ share: Share) {

@@ -136,6 +136,7 @@ import Testing
                     }
                     contents.carried(file)
                     files[file] = files[file]?.filter { settled.contains($0.session) }
+                case .rewrite: Issue.record("no sync failed")
                 }
             }
             let all = files.values.joined()
@@ -143,5 +144,28 @@ import Testing
             try #require(contents.bytes <= contents.liveBytes + max(contents.liveBytes, 400) + 2 * 130)
         }
         #expect(carried > 0 && carried <= written, "\(carried) of \(written) were written again")
+    }
+
+    /// A file of which a sync failed comes before all else, oldest first, and is not deleted before; then all is as it was.
+    @Test func whatWasLostIsWrittenAgainFirst() {
+        var contents = SpoolContents(leastGarbage: 0)
+        contents.begin(1)
+        contents.add(10, of: session(1))
+        contents.begin(2)
+        contents.add(10, of: session(2))
+        contents.settle(session(1))
+        #expect(contents.nextStep == .delete([1]))
+        contents.syncFailed(2)
+        contents.syncFailed(1)
+        contents.syncFailed(7)
+        #expect(contents.hasLost && contents.isLost(1) && contents.isLost(2) && !contents.isLost(7))
+        #expect(contents.nextStep == .rewrite(1))
+        contents.carried(1)
+        #expect(contents.nextStep == .rewrite(2))
+        contents.begin(3)
+        contents.add(10, of: session(2))
+        contents.carried(2)
+        #expect(!contents.hasLost && contents.nextStep == .delete([1, 2]))
+        #expect(contents.isUnsettled(session(2)) && contents.liveBytes == 10)
     }
 }
