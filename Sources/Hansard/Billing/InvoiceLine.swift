@@ -32,6 +32,25 @@ public struct InvoiceLine: Sendable, Hashable {
             case .credit(let id): "credit \(id)"
             }
         }
+
+        /// In addresses and tables: `charge-0`, `unpriced`, `commitment`, `credit`.
+        public var name: String {
+            switch self {
+            case .charge(let index): "charge-\(index)"
+            case .unpriced: "unpriced"
+            case .commitment: "commitment"
+            case .credit: "credit"
+            }
+        }
+
+        /// Which usage it is; nil of what is none.
+        public var usage: RatedLine.Subject? {
+            switch self {
+            case .charge(let index): .charge(index)
+            case .unpriced: .unpriced
+            case .commitment, .credit: nil
+            }
+        }
     }
 
     /// What a tier's part of it costs. In an adjustment both numbers may be below zero.
@@ -91,7 +110,7 @@ public struct InvoiceLine: Sendable, Hashable {
     public var amount: Money
     /// Why an operator credited it; nil of other lines.
     public var reason: String?
-    /// Where the sessions are read that began in it; nil where there are none to read.
+    /// Where the sessions are read whose usage is in it; nil where there are none to read.
     public var sessionsURL: String?
 
     /// A line of a month's usage.

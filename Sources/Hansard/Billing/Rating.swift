@@ -69,17 +69,8 @@ public struct RatedLine: Sendable, Hashable {
 
 /// Turns usage into money: the one place that does.
 ///
-/// Sessions are added in any order, the parts of one after each other; `lines` says what they come to. A session's time is rounded
-/// up and brought to the minimum as a whole, as far as it has a price: what is billed of a later part is what all of it is billed,
-/// less what was billed before, in an earlier period by the plan of that period.
+/// Sessions are added in any order, the parts of one after each other, as `SessionRating` wants them; `lines` says what they come to.
 public struct Rating: Sendable {
-    /// The time of a session that has a price, as far as it has been added, and what it was billed.
-    private struct Priced {
-        var session: SessionID?
-        var milliseconds: Int64 = 0
-        var billed: Int64 = 0
-    }
-
     private struct Sum {
         var sessions = 0
         var raw: Int64 = 0
@@ -87,16 +78,15 @@ public struct Rating: Sendable {
     }
 
     private let plan: PlanVersion
-    private let earlier: PlanVersion?
+    private var sessions: SessionRating
     private var sums: [RatedLine.Subject: Sum] = [:]
-    private var last = Priced()
 
     /// - Parameters:
     ///   - plan: one that `PlanVersion.check` finds good.
     ///   - earlier: what the period before was billed by; nil if nothing was.
     public init(_ plan: PlanVersion, after earlier: PlanVersion?) {
         self.plan = plan
-        self.earlier = earlier
+        sessions = SessionRating(plan, after: earlier)
     }
 
     /// A rating after a period that had the same plan.
@@ -104,34 +94,15 @@ public struct Rating: Sendable {
 
     /// What a session's time is billed, in milliseconds.
     public static func billed(_ milliseconds: Int64, by plan: PlanVersion) -> Int64 {
-        guard milliseconds > 0 else { return 0 }
-        let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: plan.increment)
-        return max((rest == 0 ? whole : whole + 1) * plan.increment, plan.minimum)
+        SessionRating.billed(milliseconds, by: plan)
     }
 
     /// Adds a time.
     public mutating func add(_ time: BillableTime) {
-        if time.session == nil || time.session != last.session { last = before(time) }
-        let charge = plan.charges.firstIndex { $0.covers(engine: time.engine, language: time.language) }
-        var billed = time.milliseconds
-        if charge != nil {
-            last.milliseconds += time.milliseconds
-            billed = max(0, Self.billed(last.milliseconds, by: plan) - last.billed)
-            last.billed += billed
-        }
-        let subject = charge.map(RatedLine.Subject.charge) ?? .unpriced
-        sums[subject, default: Sum()].sessions += time.isBeginning ? 1 : 0
-        sums[subject, default: Sum()].raw += time.milliseconds
-        sums[subject, default: Sum()].billed += billed
-    }
-
-    /// What a session had in earlier periods: all of it as the last of them was billed.
-    private func before(_ time: BillableTime) -> Priced {
-        guard time.before > 0, let earlier,
-            earlier.charges.contains(where: { $0.covers(engine: time.engine, language: time.language) })
-        else { return Priced(session: time.session) }
-        return Priced(
-            session: time.session, milliseconds: time.before, billed: Self.billed(time.before, by: earlier))
+        let rated = sessions.rate(time)
+        sums[rated.subject, default: Sum()].sessions += rated.sessions
+        sums[rated.subject, default: Sum()].raw += rated.raw
+        sums[rated.subject, default: Sum()].billed += rated.billed
     }
 
     /// One line for each charge, whether or not there was time for it, then what has no price, then what the commitment asks
