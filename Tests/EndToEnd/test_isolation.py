@@ -145,7 +145,8 @@ def test_the_same_calls_find_what_is_ones_own(mine_and_theirs):
         if one.method == "GET" and names_in(one.path):
             answers = [
                 mine.holder.perform(
-                    one, session_id=session, request_id=session, project_id=mine.tenant, period=mine.of["period"][0])
+                    one, session_id=session, request_id=session, project_id=mine.tenant, period=mine.of["period"][0],
+                    for_period=mine.of["for_period"][0])
                 for session in mine.of["session_id"]
             ]
             assert any(answer.status_code != 404 for answer in answers), one.id

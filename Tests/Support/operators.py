@@ -20,6 +20,8 @@ UNKNOWN = {
     "version": 1,
     "from_period": "1984-04",
     "period": "2099-12",
+    "for_period": "2099-12",
+    "line": "charge-0",
     "credit_id": str(uuid.UUID(int=4)),
     "epoch": str(uuid.UUID(int=5)),
     # Where reports begin.

@@ -75,7 +75,7 @@ def things_of_a_tenant(owner: Operator, name: str, scopes: list[str]) -> Things:
     owner.assigned(tenant, month, month)
     invoiced = owner.invoiced(tenant)
     things.of = {
-        "period": [invoiced], "credit_id": [owner.credited(tenant)],
+        "period": [invoiced], "for_period": [invoiced], "line": ["charge-0"], "credit_id": [owner.credited(tenant)],
         "from_period": [month],
         "tenant_id": [tenant], "key_id": [key["id"], revoked], "session_id": [over.request_id, things.live.request_id],
         # The same as Deepgram's SDKs call it.

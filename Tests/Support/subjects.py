@@ -40,7 +40,8 @@ def billed(owner: Operator, one: Operation, tenant: str) -> Iterator[dict[str, s
             # Or nobody's usage would be complete any more.
             database.query(f"UPDATE usage_sources SET finished_at = now() WHERE epoch = '{lost}'")
     elif "{period}" in one.path:
-        yield {"period": owner.invoiced(tenant)}
+        period = owner.invoiced(tenant)
+        yield {"period": period, "for_period": period, "line": "charge-0"}
     else:
         yield {}
 

@@ -19,6 +19,7 @@ struct InvoicesResource: Sendable {
             AdminRoute("GET", Self.tenantPath, .readers, list),
             AdminRoute("GET", one, .readers, get),
             AdminRoute("GET", one + "/preview", .readers, preview),
+            AdminRoute("GET", one + LineSessionsAnswer.path, .readers, sessions),
         ]
     }
 
@@ -84,6 +85,19 @@ struct InvoicesResource: Sendable {
         }
         guard let draft else { throw AdminCall.nothingHere }
         return .invoice(draft, as: form, for: admin.reader)
+    }
+
+    /// The sessions of a line, of an invoice that is made or of one as it would be.
+    private func sessions(_ call: AdminCall) async throws -> HTTPResponse {
+        let answer = try LineSessionsAnswer(call.match, of: try call.tenant, secrets: admin.secrets)
+        let found = try await LineSessionsAnswer.mappingFaults {
+            try await admin.read { connection -> (InvoicedLine, LinePage)? in
+                guard let line = try await answer.line(on: connection, mayPreview: true) else { return nil }
+                return (line, try await connection.sessions(of: line, after: answer.after, answer.limit))
+            }
+        }
+        guard let found else { throw AdminCall.nothingHere }
+        return answer.response(found.0, found.1)
     }
 }
 

@@ -75,10 +75,13 @@ struct PageRequest: Sendable {
         try self.init(call.match, list: list, secrets: secrets)
     }
 
+    /// - Parameter sizes: how many there may be on a page of this list.
     /// - Throws: `.invalid` for a bad `limit` or `after`.
-    init(_ match: Route.Match, list: String, secrets: [[UInt8]]) throws(HansardError) {
+    init(
+        _ match: Route.Match, list: String, sizes: ClosedRange<Int> = Self.sizes, secrets: [[UInt8]]
+    ) throws(HansardError) {
         self.list = list
-        limit = try match.number("limit", Self.sizes) ?? Self.defaultSize
+        limit = try match.number("limit", sizes) ?? Self.defaultSize
         after = try match.value("after").map { text throws(HansardError) in
             try Cursor(text, of: list, secrets: secrets)
         }

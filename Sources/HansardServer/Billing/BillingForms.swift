@@ -38,10 +38,13 @@ struct BillingReader: Sendable {
     /// Whether it is the tenant itself, which reads its sessions at another place.
     var isTenant = false
 
-    /// Where the reader has the sessions of a line.
-    func sessionsURL(_ line: InvoiceLine) -> String? {
-        guard isTenant, let url = line.sessionsURL, let query = url.firstIndex(of: "?") else { return line.sessionsURL }
-        return TenantUsageRoutes.sessionsPath + url[query...]
+    /// Where the reader has the sessions of a line: also where the line's own text, which never changes, has what an earlier
+    /// release wrote there.
+    func sessionsURL(_ line: InvoiceLine, of invoice: Invoice) -> String? {
+        let invoices = isTenant ? TenantInvoiceRoutes.path : "\(TenantsResource.path)/\(invoice.tenant)/invoices"
+        return line.subject.usage.map { _ in
+            "\(invoices)/\(invoice.period)/lines/\(line.period)/\(line.subject.name)/sessions"
+        }
     }
 }
 

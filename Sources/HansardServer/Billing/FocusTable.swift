@@ -81,15 +81,15 @@ struct FocusTable {
             "ServiceName": "Transcription", "x_InvoiceNumber": invoice.number.map(String.init), "x_Engine": line.engine,
             "x_Language": line.language,
             // Once for the line, so that sums count each session once.
-            "x_Sessions": isFirst ? "\(line.sessions)" : "0", "x_SessionsUrl": reader.sessionsURL(line),
+            "x_Sessions": isFirst ? "\(line.sessions)" : "0", "x_SessionsUrl": reader.sessionsURL(line, of: invoice),
         ]
         values.merge(kind(of: part, line)) { $1 }
         return values
     }
 
     private func kind(of part: Part, _ line: InvoiceLine) -> [String: String?] {
-        let sku = [line.plan?.description, Self.name(line.subject)].compactMap { $0 }.joined(separator: "/")
-        let price = [line.plan?.description, line.version.map { "v\($0)" }, Self.name(line.subject), part.name]
+        let sku = [line.plan?.description, line.subject.name].compactMap { $0 }.joined(separator: "/")
+        let price = [line.plan?.description, line.version.map { "v\($0)" }, line.subject.name, part.name]
             .compactMap { $0 }.joined(separator: "/")
         let priced: [String: String?] = [
             "SkuId": sku, "SkuPriceId": price, "ListUnitPrice": part.unitPrice, "ContractedUnitPrice": part.unitPrice,
@@ -112,15 +112,6 @@ struct FocusTable {
             return [
                 "ChargeCategory": line.amount.minor < 0 ? "Credit" : "Adjustment", "ChargeFrequency": "One-Time",
             ]
-        }
-    }
-
-    private static func name(_ subject: InvoiceLine.Subject) -> String {
-        switch subject {
-        case .charge(let index): "charge-\(index)"
-        case .unpriced: "unpriced"
-        case .commitment: "commitment"
-        case .credit: "credit"
         }
     }
 

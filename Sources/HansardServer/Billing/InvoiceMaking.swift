@@ -26,10 +26,23 @@ struct UsageSum: Sendable, Equatable {
     func milliseconds(_ time: BilledTime) -> Int64 { time == .audio ? audio : connected }
 }
 
+/// What a tenant is billed for of a month, in milliseconds of the time that its plan bills.
+struct BilledSum: Sendable, Equatable {
+    var sessions: Int64
+    var milliseconds: Int64
+
+    init(_ row: Row) throws {
+        sessions = try row.value("sessions")
+        milliseconds = try row.value("raw_ms")
+    }
+}
+
 /// Makes invoices from the ledger, within a transaction that sees one moment: a preview reads, a closing stores as well.
 extension Connection {
     /// Segments that are read at once: a tenant may have millions.
     static let segmentsPerPage = 5_000
+    /// Before all sessions.
+    static let noSession = UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
     /// What a segment may have, in milliseconds, so that whatever the tables hold can be added up.
     private static let segmentTimes: ClosedRange<Int64> = 0...1_000_000_000_000
 
@@ -55,12 +68,19 @@ extension Connection {
         if let other = lines.first(where: { $0.amount.currency != currency })?.amount.currency {
             throw InvoiceFault(tenant: tenant, reason: "there are lines in \(currency) and in \(other)")
         }
-        for index in lines.indices { lines[index].sessionsURL = Self.sessionsURL(lines[index], of: tenant) }
         let times = try query("SELECT usage_data_as_of() AS data_as_of, now() AS created_at").only()
-        return Invoice(
+        var invoice = Invoice(
             state: .preview, tenant: tenant, period: period, currency: currency, plan: terms?.plan,
             version: terms?.version, lines: lines, dataAsOf: try times.value("data_as_of"),
             createdAt: try times.value("created_at"))
+        // Part of what is hashed: an address that stays, and not what is there, which it is made of as the lines are.
+        let reader = BillingReader(issuer: "")
+        invoice.lines = lines.map {
+            var line = $0
+            line.sessionsURL = reader.sessionsURL(line, of: invoice)
+            return line
+        }
+        return invoice
     }
 
     /// Stores an invoice under the next number. The month must be closing.
@@ -90,6 +110,13 @@ extension Connection {
                 \(lines.map(\.raw)), \(lines.map(\.billed)), \(lines.map(\.amount.description)),
                 \(try lines.map { try $0.document() })) WITH ORDINALITY
                 AS l (kind, for_period, sessions, raw_ms, billed_ms, amount, document, place)
+            """)
+        // Late usage that this transaction sees, and none that comes meanwhile, is in the lines of its month.
+        let months = Set(lines.filter { $0.kind != .credit }.map(\.period.firstDay)).sorted()
+        try execute(
+            """
+            UPDATE late_usage SET billed_in = \(period)
+            WHERE tenant_id = \(tenant) AND period = ANY (\(months)::date[]) AND billed_in IS NULL
             """)
     }
 
@@ -141,28 +168,38 @@ extension Connection {
     ) throws -> RatedPeriod {
         let month = QuotaPeriod(terms.period.start - 1)
         var rating = Rating(terms.prices, after: try self.terms(of: tenant, in: month)?.prices)
-        var (session, segment) = (UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), -1)
+        var (session, segment) = (Self.noSession, -1)
         while true {
             let rows = try page(session, segment)
             for row in rows {
-                session = try row.value("session_id")
-                segment = try row.value("segment")
-                let (before, own): (Int64, Int64) = (try row.value("before_ms"), try row.value("billable_ms"))
-                guard Self.segmentTimes ~= before, Self.segmentTimes ~= own else {
-                    throw InvoiceFault(
-                        tenant: tenant,
-                        reason: "session \(SessionID(session)), segment \(segment), has \(own) ms, which none has")
-                }
-                rating.add(
-                    BillableTime(
-                        session: SessionID(session), engine: try row.value("engine"),
-                        language: try row.value("language"), isBeginning: try row.value("is_beginning"),
-                        before: before, milliseconds: own))
+                (session, segment) = (try row.value("session_id"), try row.value("segment"))
+                guard let time = try billableTime(row, of: tenant) else { continue }
+                rating.add(time)
             }
             guard rows.count == Self.segmentsPerPage else { break }
         }
         return RatedPeriod(
             period: terms.period, plan: terms.plan, version: terms.version, prices: terms.prices, rated: rating.lines)
+    }
+
+    /// The time of a segment; nil if it was not there yet.
+    ///
+    /// - Parameters:
+    ///   - column: of its milliseconds.
+    ///   - beginning: the column that says whether the session is counted with it.
+    func billableTime(
+        _ row: Row, _ column: String = "billable_ms", _ beginning: String = "is_beginning", of tenant: TenantID
+    ) throws -> BillableTime? {
+        guard let own = try row.value(column, as: Int64?.self) else { return nil }
+        let (before, segment): (Int64, Int) = (try row.value("before_ms"), try row.value("segment"))
+        let session = SessionID(try row.value("session_id", as: UUID.self))
+        guard Self.segmentTimes ~= before, Self.segmentTimes ~= own else {
+            throw InvoiceFault(
+                tenant: tenant, reason: "session \(session), segment \(segment), has \(own) ms, which none has")
+        }
+        return BillableTime(
+            session: session, engine: try row.value("engine"), language: try row.value("language"),
+            isBeginning: try row.value(beginning), before: before, milliseconds: own)
     }
 
     /// What earlier months that are not closed any more come to now, less all that was billed for them: those too that were passed
@@ -185,7 +222,8 @@ extension Connection {
         return try closed.flatMap { row -> [InvoiceLine] in
             let terms = try BillingTerms(row, row.period("period"))
             let (used, billed) = (
-                try ledgerSum(of: tenant, in: terms.period), try billedSum(of: tenant, for: terms.period)
+                try ledgerSum(of: tenant, in: terms.period),
+                try billedSum(of: tenant, for: terms.period, through: period.description)
             )
             if used.sessions == billed.sessions, used.milliseconds(terms.prices.time) == billed.milliseconds,
                 try !hasSurplus(of: tenant, in: terms.period)
@@ -220,17 +258,17 @@ extension Connection {
         ).map { try InvoiceLine(billed: try $0.value("document"), of: tenant, for: period) }
     }
 
-    private func billedSum(
-        of tenant: TenantID, for period: QuotaPeriod
-    ) throws -> (sessions: Int64, milliseconds: Int64) {
-        let row = try query(
-            """
-            SELECT coalesce(sum(sessions), 0)::bigint AS sessions, coalesce(sum(raw_ms), 0)::bigint AS raw_ms
-            FROM invoice_lines
-            WHERE tenant_id = \(tenant.rawValue) AND for_period = \(period.description) AND kind <> 'credit'
-            """
-        ).only()
-        return (try row.value("sessions"), try row.value("raw_ms"))
+    /// What the invoices up to that of a month have of a month's usage.
+    func billedSum(of tenant: TenantID, for period: QuotaPeriod, through last: String) throws -> BilledSum {
+        try BilledSum(
+            query(
+                """
+                SELECT coalesce(sum(sessions), 0)::bigint AS sessions, coalesce(sum(raw_ms), 0)::bigint AS raw_ms
+                FROM invoice_lines
+                WHERE tenant_id = \(tenant.rawValue) AND for_period = \(period.description) AND kind <> 'credit'
+                    AND period <= \(last)
+                """
+            ).only())
     }
 
     // MARK: Agreement
@@ -293,19 +331,6 @@ extension Connection {
                 """
             ).only())
     }
-
-    /// Where the usage API has the sessions that began in the line's month, as far as its charge says.
-    private static func sessionsURL(_ line: InvoiceLine, of tenant: TenantID) -> String? {
-        switch line.subject {
-        case .commitment, .credit: return nil
-        case .charge, .unpriced: break
-        }
-        let (start, end) = (Timestamp.format(line.period.start), Timestamp.format(line.period.end))
-        var query = "start_time=\(start)&end_time=\(end)"
-        if let engine = line.engine { query += "&engine=\(engine.inQuery)" }
-        if let language = line.language { query += "&language=\(language.inQuery)" }
-        return "\(TenantsResource.path)/\(tenant)/usage/sessions?\(query)"
-    }
 }
 
 extension BillingTerms {
@@ -356,18 +381,4 @@ extension UsageSum: CustomStringConvertible {
     }
 
     var description: String { "\(sessions) sessions, \(audio) ms of audio and \(connected) ms connected" }
-}
-
-extension String {
-    /// As a value in a query (RFC 3986 section 3.4): what is not unreserved is escaped.
-    fileprivate var inQuery: String {
-        utf8.reduce(into: "") { text, byte in
-            switch byte {
-            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                text.unicodeScalars.append(UnicodeScalar(byte))
-            default: text += "%" + [byte].hexadecimal.uppercased()
-            }
-        }
-    }
 }

@@ -80,16 +80,17 @@ struct InvoicePage {
             <section><header><h1>\(title(invoice))</h1><span class="issuer">\(HTML.escaped(reader.issuer))</span></header>
             <dl>\(facts.map { "<dt>\($0)<dd>\($1)" }.joined(separator: "\n"))</dl>
             <table><thead><tr><th>For<th>Sessions<th>Metered<th>Billed<th>Included<th>\(invoice.currency)</thead>
-            <tbody>\(invoice.lines.map(rows).joined(separator: "\n"))</tbody>
+            <tbody>\(invoice.lines.map { rows($0, of: invoice) }.joined(separator: "\n"))</tbody>
             <tfoot><tr><td>Total<td><td><td><td><td>\(invoice.total)</tfoot></table>
             <footer>Times are hours, minutes and seconds. A line is rounded once, and the total is the sum of the lines. SHA-256 of the
             JSON: \(hash)</footer></section>
             """
     }
 
-    private func rows(_ line: InvoiceLine) -> String {
+    private func rows(_ line: InvoiceLine, of invoice: Invoice) -> String {
         let title = HTML.escaped(line.title)
-        let linked = reader.sessionsURL(line).map { "<a href=\"\(HTML.escaped($0))\">\(title)</a>" } ?? title
+        let linked =
+            reader.sessionsURL(line, of: invoice).map { "<a href=\"\(HTML.escaped($0))\">\(title)</a>" } ?? title
         let isTime = line.raw != 0 || line.billed != 0
         let counts =
             isTime || line.sessions != 0

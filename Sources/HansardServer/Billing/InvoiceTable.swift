@@ -25,7 +25,7 @@ struct InvoiceTable {
             line.period.description, line.plan?.description, line.version.map(String.init), line.engine, line.language,
             line.unit?.rawValue, line.mode?.rawValue, "\(line.sessions)", "\(line.raw)", "\(line.billed)",
             "\(line.included)", tiers(line), line.precise.description, line.amount.description,
-            line.amount.currency.code, line.reason, reader.sessionsURL(line),
+            line.amount.currency.code, line.reason, reader.sessionsURL(line, of: invoice),
         ]
     }
 

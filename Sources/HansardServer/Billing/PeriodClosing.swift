@@ -29,6 +29,8 @@ struct PeriodClosing: Sendable {
             laterMonth: await connection.laterMonth(than: period), behind: behind, grace: grace, override: override
         ).check(at: now, format: Timestamp.format)
         guard known.state == .open else { return known }
+        // What is recorded from here on is kept apart, as late usage.
+        try await connection.changeMonths("SELECT await_ingest(\(period.description))")
         (known.state, known.closingAt) = (.closing, now)
         if !behind.isEmpty { (known.override, known.missingSources) = (override, behind.map(\.epoch)) }
         let missing = known.missingSources.map(\.description)

@@ -15,7 +15,11 @@ struct TenantInvoiceRoutes: Sendable {
     let reader: BillingReader
 
     var routes: [Route] {
-        [Route("GET", Self.path, list), Route("GET", Self.path + "/{period}", get)]
+        let one = Self.path + "/{period}"
+        return [
+            Route("GET", Self.path, list), Route("GET", one, get),
+            Route("GET", one + LineSessionsAnswer.path, sessions),
+        ]
     }
 
     private func tenant(_ match: Route.Match) throws -> TenantID {
@@ -40,5 +44,19 @@ struct TenantInvoiceRoutes: Sendable {
             let billed = try await pool.asTenant(tenant, { try await $0.billedTenant(tenant, for: period) })
         else { throw Self.absence }
         return .invoice(billed, as: form, for: reader)
+    }
+
+    /// The sessions of a line of an invoice that is made. Which line it is and what it is billed by is for operators to see.
+    private func sessions(_ match: Route.Match) async throws -> HTTPResponse {
+        let tenant = try tenant(match)
+        let answer = try LineSessionsAnswer(match, of: tenant, secrets: secrets)
+        let line = try await pool.asOperator(isolation: .repeatableReadOnly) {
+            try await answer.line(on: $0, mayPreview: false)
+        }
+        guard let line else { throw Self.absence }
+        let page = try await LineSessionsAnswer.mappingFaults {
+            try await pool.asTenant(tenant) { try await $0.sessions(of: line, after: answer.after, answer.limit) }
+        }
+        return answer.response(line, page)
     }
 }

@@ -156,7 +156,7 @@ extension HTTPResponse {
         return response
     }
 
-    fileprivate static func csv(asOf: Date, _ write: (inout CSVText) -> Void) -> HTTPResponse {
+    static func csv(asOf: Date, _ write: (inout CSVText) -> Void) -> HTTPResponse {
         var text = CSVText()
         write(&text)
         return HTTPResponse(

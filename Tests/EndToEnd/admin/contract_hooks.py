@@ -28,6 +28,7 @@ BY_STATE = {
     "rotateKey", "disableKey", "enableKey", "terminateSession", "terminateTenantSession", "downloadTranscript",
     "downloadTenantTranscript", "createPlan", "updatePlan", "replacePlanVersion", "deletePlanVersion", "assignPlan", "endAssignment",
     "deleteAssignment", "closePeriod", "retireUsageSource", "previewTenantInvoice", "createCredit", "deleteCredit",
+    "listInvoiceLineSessions", "listTenantInvoiceLineSessions",
 }
 # Reports, of which some that the document allows have no range, or another limit by their width.
 USAGE = {"getUsage", "listSessionUsage", "getTenantUsage", "listTenantSessionUsage"}

@@ -1,6 +1,7 @@
 """Months closed and invoices made, as operators and tenants see it; what nobody may change; and what `hansard usage verify` says."""
 
 import base64
+import csv
 import hashlib
 import json
 import subprocess
@@ -58,6 +59,20 @@ def verify(server, period: str) -> subprocess.CompletedProcess:
         [BINARY, "usage", "verify", "--period", period], env=environment, capture_output=True, text=True, timeout=60)
 
 
+def sessions_of(reader: Operator, line: dict, name: str) -> list[dict]:
+    """All pages of a line's sessions, which are the line."""
+    found, path = [], f"{line['sessions_url']}?limit=2"
+    while path:
+        page = reader.call("GET", path)
+        assert page.status_code == 200, page.text
+        operation(name).check(page)
+        found += page.json()["data"]
+        path = page.links.get("next", {}).get("url")
+    for count in ("sessions", "raw_ms", "billed_ms"):
+        assert sum(one[count] for one in found) == line[count]
+    return found
+
+
 def test_a_month_from_usage_to_invoice(server, owner):
     """Half of a session's time is audio, and both months are billed; late usage is billed with the next."""
     database, tenant = Database.of(server), owner.tenant()
@@ -85,8 +100,13 @@ def test_a_month_from_usage_to_invoice(server, owner):
     assert mine.content == answer.content
     (listed,) = own.call("GET", "/v1/invoices").json()["data"]
     assert listed["sha256"] == digest.hexdigest() and listed["total"] == "5.00"
-    sessions = owner.call("GET", answer.json()["lines"][0]["sessions_url"]).json()["data"]
-    assert sum(one["audio_ms"] for one in sessions) == answer.json()["lines"][0]["raw_ms"]
+    sessions = sessions_of(owner, answer.json()["lines"][0], "listTenantInvoiceLineSessions")
+    assert [(one["sessions"], one["raw_ms"], one["billed_ms"]) for one in sessions] == [(1, 270_000, 300_000)] * 3
+    line = answer.json()["lines"][0]
+    line["sessions_url"] = line["sessions_url"].replace(f"/admin/tenants/{tenant}", "")
+    assert sessions_of(own, line, "listInvoiceLineSessions") == sessions
+    (row,) = csv.DictReader(own.call("GET", f"/v1/invoices/{AUGUST}?format=csv").text.splitlines())
+    assert row["sessions_url"] == line["sessions_url"]
 
     used(database, tenant, speak(tenant, 7, utc(2026, 8, 30), 2))
     done = verify(server, AUGUST)
@@ -94,6 +114,8 @@ def test_a_month_from_usage_to_invoice(server, owner):
     assert close(owner, SEPTEMBER).status_code == 200
     (line,) = owner.call("GET", f"{path}/{SEPTEMBER}").json()["lines"]
     assert (line["kind"], line["for_period"], line["amount"], line["sessions"]) == ("adjustment", AUGUST, "0.33", 1)
+    assert sessions_of(owner, line, "listTenantInvoiceLineSessions")[0]["raw_ms"] == line["raw_ms"] == 60_000
+    assert sessions_of(owner, answer.json()["lines"][0], "listTenantInvoiceLineSessions") == sessions
     assert owner.call("GET", f"{path}/{AUGUST}").content == answer.content
     for period in (AUGUST, SEPTEMBER):
         done = verify(server, period)
@@ -213,3 +235,5 @@ def test_a_tenant_that_was_deleted_is_billed_still(server, owner):
     assert close(owner, AUGUST).json()["unbilled"] == []
     invoice = owner.call("GET", f"{TENANTS}/{tenant}/invoices/{AUGUST}").json()
     assert invoice["total"] == "0.12" and invoice["lines"][0]["raw_ms"] == 300_000
+    (session,) = sessions_of(owner, invoice["lines"][0], "listTenantInvoiceLineSessions")
+    assert session["raw_ms"] == 300_000

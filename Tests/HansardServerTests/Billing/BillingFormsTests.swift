@@ -30,9 +30,8 @@ import Web
         let period = RatedPeriod(
             period: january, plan: PlanID(UUID()), version: 3, prices: prices, rated: rating.lines)
         var all = period.lines + lines
-        for index in all.indices where all[index].raw > 0 {
-            all[index].sessionsURL = "/v1/admin/tenants/\(Sample.tenant)/usage/sessions?start_time=a&engine=b"
-        }
+        // As an earlier release wrote it.
+        for index in all.indices where all[index].raw > 0 { all[index].sessionsURL = "/v1/admin/usage?engine=b" }
         let invoice = Invoice(
             state: .closed, number: 7, tenant: Sample.tenant, period: january, currency: dollar, plan: period.plan,
             version: 3, lines: all, dataAsOf: january.end, createdAt: january.end + 60)
@@ -175,11 +174,20 @@ import Web
         #expect(page.contains("<td>\(billed.invoice.total)</tfoot>") && page.contains("<td>25:01:01.007"))
     }
 
+    /// Whatever the line's own text has, which stays as it is.
     @Test func aTenantReadsItsSessionsAtItsOwnPlace() throws {
         let billed = try billed(prices(tiered), [("synthetic", 5_000)])
-        let own = BillingReader(issuer: "", isTenant: true)
-        #expect(own.sessionsURL(billed.invoice.lines[0]) == "/v1/usage/sessions?start_time=a&engine=b")
-        #expect(reader.sessionsURL(billed.invoice.lines[0])?.hasPrefix("/v1/admin/tenants/") == true)
-        #expect(own.sessionsURL(.credit(of: Sample.tenant, 1)) == nil)
+        let (invoice, own) = (billed.invoice, BillingReader(issuer: "", isTenant: true))
+        let line = invoice.lines[0]
+        #expect(own.sessionsURL(line, of: invoice) == "/v1/invoices/2026-01/lines/2026-01/charge-0/sessions")
+        #expect(
+            reader.sessionsURL(line, of: invoice)
+                == "/v1/admin/tenants/\(Sample.tenant)/invoices/2026-01/lines/2026-01/charge-0/sessions")
+        #expect(own.sessionsURL(.credit(of: Sample.tenant, 1), of: invoice) == nil)
+        for form in [BillingForm.csv, .focus, .html] {
+            let text = String(decoding: HTTPResponse.invoice(billed, as: form, for: own).body, as: UTF8.self)
+            #expect(text.contains("/v1/invoices/2026-01/lines/2026-01/charge-0/sessions") && !text.contains("engine=b"))
+        }
+        #expect(billed.document.contains("/v1/admin/usage?engine=b"))
     }
 }

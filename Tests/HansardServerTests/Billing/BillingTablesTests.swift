@@ -35,6 +35,22 @@ import Testing
                         createdAt: moment(0)))
                 try await connection.execute("UPDATE billing_periods SET state = 'closed', closed_at = now()")
             }
+            try await fixture.ownerPool.execute(
+                """
+                INSERT INTO late_usage (tenant_id, period, session_id, segment, billed_in)
+                VALUES (\(Sample.tenant.rawValue), '2025-12-01', \(UUID()), 0, '2026-01')
+                """)
+            try await fixture.ownerPool.execute(
+                """
+                INSERT INTO late_usage (tenant_id, period, session_id, segment)
+                VALUES (\(Sample.tenant.rawValue), '2026-01-01', \(UUID()), 0)
+                """)
+            try await fixture.pool.asOperator { connection in
+                // What is yet to be billed is, once.
+                try await connection.execute("SAVEPOINT unbilled")
+                try await connection.execute("UPDATE late_usage SET billed_in = '2026-02' WHERE billed_in IS NULL")
+                try await connection.execute("ROLLBACK TO unbilled")
+            }
             try await body(fixture)
         } catch {
             await fixture.close()
@@ -65,6 +81,10 @@ import Testing
         "UPDATE credits SET period = '2026-02' WHERE period = '2026-01'",
         "UPDATE billing_state SET last_invoice = 0", "UPDATE billing_state SET last_invoice = 3",
         "DELETE FROM billing_state",
+        "UPDATE late_usage SET billed_in = '2026-02' WHERE billed_in IS NOT NULL",
+        "UPDATE late_usage SET billed_in = NULL WHERE billed_in IS NOT NULL",
+        "UPDATE late_usage SET audio_ms = 1, connected_ms = 1 WHERE billed_in IS NULL", "DELETE FROM late_usage",
+        "TRUNCATE late_usage",
         "TRUNCATE invoices CASCADE", "TRUNCATE invoice_lines", "TRUNCATE billing_periods CASCADE", "TRUNCATE credits",
         "TRUNCATE billing_state",
         """

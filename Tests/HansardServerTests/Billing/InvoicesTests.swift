@@ -36,8 +36,7 @@ import Web
             #expect(invoice.state == .closed && invoice.number == 1 && invoice.lines == preview.lines)
             #expect(
                 invoice.lines[0].sessionsURL
-                    == "/v1/admin/tenants/\(Sample.tenant)/usage/sessions?start_time=2026-01-01T00:00:00.000Z&end_time=2026-02-01T00:00:00.000Z"
-            )
+                    == "/v1/admin/tenants/\(Sample.tenant)/invoices/2026-01/lines/2026-01/charge-0/sessions")
             let path = "/v1/admin/tenants/\(Sample.tenant)/invoices"
             let answer = await fixture.admin.call("GET", "\(path)/2026-01")
             let hash = SHA256.hash(answer.body)

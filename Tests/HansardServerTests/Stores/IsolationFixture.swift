@@ -113,6 +113,9 @@ extension StoreFixture {
                         lines: [.credit(of: tenant, number)], dataAsOf: moment(0), createdAt: moment(0)))
             }
         }
+        try await ownerPool.query(
+            "INSERT INTO late_usage (tenant_id, period, session_id, segment) SELECT tenant_id, now(), tenant_id, 0 FROM tenants"
+        )
         try await ownerPool.query("INSERT INTO dropped_usage_records VALUES ('2026-01-01', now())")
     }
 

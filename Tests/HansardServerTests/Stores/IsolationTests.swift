@@ -90,10 +90,10 @@ import Testing
         "usage_events_delivered": "SELECT usage_events_delivered(gen_random_uuid(), 1, NULL)::text",
         "usage_is_complete": "SELECT usage_is_complete('n', gen_random_uuid(), now(), true)::text",
     ]
-    /// What doors call and the tables' owner must do: it sees nobody's rows.
-    static let ownersFunctions = ["drop_usage_records", "ensure_usage_partitions"]
+    /// What doors and operators call and the tables' owner must do: it sees nobody's rows.
+    static let ownersFunctions = ["await_ingest", "drop_usage_records", "ensure_usage_partitions"]
     /// What nodes call beside them, under the policies that bind themselves.
-    static let ownFunctions = ["leases_of_tenant", "name_tenant", "usage_of_hours", "usage_of_session"]
+    static let ownFunctions = ["leases_of_tenant", "name_tenant", "usage_as_of", "usage_of_hours", "usage_of_session"]
     /// Tables that are not forced on their owner: it reads this one before there is any role.
     static let unforced = ["schema_migrations"]
 
