@@ -160,6 +160,7 @@ extension Connection {
                 CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms, NULL::bigint AS billed_ms
             FROM usage_as_of(\(line.tenant.rawValue), \(line.terms.period.firstDay)::date, \(line.through)::text)
             WHERE (session_id, segment) > (\(place.session), \(place.segment))
+                AND (segment < \(UsageRecord.surplusSegment) OR audio_ms > 0 OR is_beginning)
             ORDER BY session_id, segment LIMIT \(count)
             """)
     }

@@ -7,6 +7,8 @@ private typealias Finding = UsageVerification.Finding
 /// What is billed for a month by one invoice: its own month's usage, or what an earlier month has changed by.
 private struct BilledPart {
     var number: Int64
+    /// The invoice's month.
+    var period: QuotaPeriod
     var createdAt: Date
     var lines: [InvoiceLine]
 }
@@ -50,14 +52,16 @@ extension Connection {
                     Finding(.invoices, "tenant \(tenant), \($0.subject): it is not as in \(version)")
                 }
             }
+            let listed = try sessionFindings(terms, tenant, parts)
             if areRecordsGone {
-                return try rated(terms, of: tenant).adjustments(billed: parts.flatMap(\.lines), of: tenant).map {
-                    line in
-                    let what = "\(line.difference(of: tenant)) are not billed yet"
-                    return Finding(.late, "\(what); of which sessions it is, the records said that are gone")
-                }
+                return try listed
+                    + rated(terms, of: tenant).adjustments(billed: parts.flatMap(\.lines), of: tenant).map {
+                        line in
+                        let what = "\(line.difference(of: tenant)) are not billed yet"
+                        return Finding(.late, "\(what); of which sessions it is, the records said that are gone")
+                    }
             }
-            return try findings(terms, tenant, parts)
+            return try listed + findings(terms, tenant, parts)
         } catch let fault as InvoiceFault {
             return [Finding(.invoices, "tenant \(tenant): \(fault.reason)")]
         } catch let error as HansardError {
@@ -103,11 +107,36 @@ extension Connection {
         }
     }
 
+    /// Up to each invoice, what is billed for the month is what the sessions come to that its lines' addresses list. Of months whose
+    /// closing began before late usage was kept apart nothing says which these are.
+    private func sessionFindings(
+        _ terms: BillingTerms, _ tenant: TenantID, _ parts: [BilledPart]
+    ) throws -> [Finding] {
+        let isKept = try query(
+            """
+            SELECT keeps_late_usage FROM billing_periods
+            WHERE state <> 'open' AND period >= \(terms.period.description) ORDER BY period LIMIT 1
+            """
+        ).first?.value("keeps_late_usage", as: Bool.self)
+        guard isKept == true else { return [] }
+        var billed: [InvoiceLine] = []
+        return try parts.flatMap { part in
+            billed += part.lines
+            let listed = try rated(terms, of: tenant, billedThrough: part.period)
+            return try listed.adjustments(billed: billed, of: tenant).map {
+                Finding(
+                    .invoices,
+                    "\($0.difference(of: tenant)) are what the sessions of lines have beyond what is billed up to invoice \(part.number)"
+                )
+            }
+        }
+    }
+
     /// What is billed for the month, invoice by invoice as they were made.
     private func billedParts(of tenant: TenantID, for period: QuotaPeriod) throws -> [BilledPart] {
         let rows = try query(
             """
-            SELECT i.number, i.created_at, l.document FROM invoice_lines AS l JOIN invoices AS i USING (tenant_id, period)
+            SELECT i.number, i.period, i.created_at, l.document FROM invoice_lines AS l JOIN invoices AS i USING (tenant_id, period)
             WHERE l.tenant_id = \(tenant.rawValue) AND l.for_period = \(period.description) AND l.kind <> 'credit'
             ORDER BY i.number, l.line
             """)
@@ -115,7 +144,10 @@ extension Connection {
         for row in rows {
             let number: Int64 = try row.value("number")
             if parts.last?.number != number {
-                parts.append(BilledPart(number: number, createdAt: try row.value("created_at"), lines: []))
+                parts.append(
+                    BilledPart(
+                        number: number, period: try row.period("period"), createdAt: try row.value("created_at"),
+                        lines: []))
             }
             let line = try InvoiceLine(billed: try row.value("document"), of: tenant, for: period)
             parts[parts.count - 1].lines.append(line)
@@ -236,6 +268,24 @@ extension Connection {
                 WHERE s.tenant_id = \(tenant.rawValue) AND s.period = \(terms.period.firstDay)::date
                     AND (s.session_id, s.segment) > (\(session), \(segment)) AND r.audio_ms IS NOT NULL
                 ORDER BY s.session_id, s.segment LIMIT \(Self.segmentsPerPage)
+                """)
+        }
+    }
+
+    /// What the segments come to as the invoices up to that of a month have them.
+    private func rated(
+        _ terms: BillingTerms, of tenant: TenantID, billedThrough last: QuotaPeriod
+    ) throws -> RatedPeriod {
+        let isAudio = terms.prices.time == .audio
+        return try rated(terms, of: tenant) { session, segment in
+            try query(
+                """
+                SELECT session_id, segment, engine, language, is_beginning,
+                    CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
+                    CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms
+                FROM usage_as_of(\(tenant.rawValue), \(terms.period.firstDay)::date, \(last.description))
+                WHERE (session_id, segment) > (\(session), \(segment))
+                ORDER BY session_id, segment LIMIT \(Self.segmentsPerPage)
                 """)
         }
     }

@@ -21,7 +21,7 @@ import Web
         {"engine":"pocketsphinx","tiers":[{"unit_price":"0.1"}]}]}
         """
 
-    private func ids(_ sessions: [ListedSession]) -> Set<String> { Set(sessions.map(\.session.description)) }
+    private func ids(_ sessions: [BilledSession]) -> Set<String> { Set(sessions.map(\.session.description)) }
 
     private func id(_ number: Int, _ startedAt: Date) -> String {
         Sample.session(number, startedAt: startedAt).description
@@ -55,7 +55,7 @@ import Web
             #expect(previewed.map(ids) == expected)
             #expect(
                 previewed[3].last
-                    == ListedSession(
+                    == BilledSession(
                         session: Sample.session(99, startedAt: start), sessions: 0, raw: 13_100, billed: 1_000))
             #expect(await fixture.close(january).status == 200)
             let invoice = try await fixture.invoice(january)
@@ -80,12 +80,12 @@ import Web
             let first = try await fixture.check(fixture.invoice(january))
             let second = try await fixture.check(fixture.invoice(february))
             let crossing = Sample.session(1, startedAt: start)
-            #expect(first == [[ListedSession(session: crossing, sessions: 1, raw: 30_000, billed: 180_000)]])
+            #expect(first == [[BilledSession(session: crossing, sessions: 1, raw: 30_000, billed: 180_000)]])
             #expect(
                 second == [
                     [
-                        ListedSession(session: crossing, sessions: 0, raw: 170_000, billed: 60_000),
-                        ListedSession(
+                        BilledSession(session: crossing, sessions: 0, raw: 170_000, billed: 60_000),
+                        BilledSession(
                             session: Sample.session(2, startedAt: other), sessions: 1, raw: 10_000, billed: 180_000),
                     ]
                 ])

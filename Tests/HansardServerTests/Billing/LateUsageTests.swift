@@ -6,7 +6,7 @@ import Web
 
 @testable import HansardServer
 
-/// What is kept of late usage (`Migrations/0020_late_usage.sql`), and what is known of the time before it was.
+/// What is kept of late usage (`Migrations/0021_late_usage.sql`), and what is known of the time before it was.
 @Suite struct LateUsageTests {
     private typealias Fixture = BillingFixture
     private let january = BillingFixture.january
@@ -42,7 +42,7 @@ import Web
 
     /// What came late before this was kept is read from its records.
     @Test func whatCameBeforeIsReadFromRecords() async throws {
-        try await StoreFixture.with(migratedTo: 19) { stores in
+        try await StoreFixture.with(migratedTo: 20) { stores in
             try await PostgresTenantStore(pool: stores.ownerPool).create(
                 Tenant(id: Sample.tenant, name: "one", createdAt: moment(0)))
             let ledger = PostgresUsageLedger(pool: stores.pool)

@@ -6,7 +6,7 @@ import Web
 @testable import HansardServer
 
 /// A session as a line's address has it.
-struct ListedSession: Equatable {
+struct BilledSession: Equatable {
     var session: SessionID
     var sessions: Int64
     var raw: Int64
@@ -15,16 +15,16 @@ struct ListedSession: Equatable {
 
 extension BillingFixture {
     /// All pages of a line's address.
-    func listed(_ line: InvoiceLine, limit: Int = 3) async throws -> [ListedSession] {
+    func listed(_ line: InvoiceLine, limit: Int = 3) async throws -> [BilledSession] {
         let path = try #require(line.sessionsURL)
-        var (found, query): ([ListedSession], String?) = ([], "limit=\(limit)")
+        var (found, query): ([BilledSession], String?) = ([], "limit=\(limit)")
         while let asked = query {
             let answer = await admin.call("GET", path, query: asked)
             try #require(answer.status == 200, "\(answer.text)")
             let data = try #require(answer.object["data"] as? [[String: Any]])
             #expect(data.count <= limit)
             found += try data.map { one in
-                ListedSession(
+                BilledSession(
                     session: try #require((one["session_id"] as? String).flatMap { SessionID($0) }),
                     sessions: Int64(try #require(one["sessions"] as? Int)),
                     raw: Int64(try #require(one["raw_ms"] as? Int)),
@@ -40,8 +40,8 @@ extension BillingFixture {
     /// Finds out whether the sessions of each line are the line.
     ///
     /// - Returns: those of each.
-    @discardableResult func check(_ invoice: Invoice) async throws -> [[ListedSession]] {
-        var all: [[ListedSession]] = []
+    @discardableResult func check(_ invoice: Invoice) async throws -> [[BilledSession]] {
+        var all: [[BilledSession]] = []
         for line in invoice.lines {
             guard line.subject.usage != nil else {
                 #expect(line.sessionsURL == nil && line.raw == 0 && line.billed == 0)

@@ -1,6 +1,6 @@
 -- What of late usage is billed where: each line of an invoice has its sessions, also after more has come for its month.
 --
--- Totals of segments only grow. For a month that is being closed, or is closed, each change of a total is kept with what the total was
+-- For a month that is being closed, or is closed, each change of a total is kept with what the total was
 -- before, and the invoice that is the first to have it says so. What any invoice has of a segment is then the total before the
 -- first change that it does not have, or the total, where it has all.
 
@@ -37,7 +37,7 @@ ALTER TABLE billing_periods ALTER COLUMN keeps_late_usage SET DEFAULT true;
 -- A month before one that is closing or closed is not open any more, whether or not it was closed itself.
 CREATE FUNCTION keep_late_usage() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND (NEW.audio_ms, NEW.connected_ms) = (OLD.audio_ms, OLD.connected_ms) THEN
+    IF TG_OP = 'UPDATE' AND (NEW.audio_ms, NEW.connected_ms, NEW.begins) = (OLD.audio_ms, OLD.connected_ms, OLD.begins) THEN
         RETURN NULL;
     ELSIF NOT EXISTS (
         SELECT FROM billing_periods AS b WHERE b.state <> 'open' AND b.period >= to_char(NEW.period, 'YYYY-MM'))
@@ -48,7 +48,8 @@ BEGIN
         VALUES (NEW.tenant_id, NEW.period, NEW.session_id, NEW.segment);
     ELSE
         INSERT INTO late_usage (tenant_id, period, session_id, segment, audio_ms, connected_ms, begins)
-        VALUES (NEW.tenant_id, NEW.period, NEW.session_id, NEW.segment, OLD.audio_ms, OLD.connected_ms, OLD.segment = 0);
+        VALUES (NEW.tenant_id, NEW.period, NEW.session_id, NEW.segment, OLD.audio_ms, OLD.connected_ms,
+            OLD.segment = 0 OR OLD.begins);
     END IF;
     RETURN NULL;
 END
@@ -82,7 +83,7 @@ CREATE FUNCTION usage_as_of(of_tenant uuid, of_period date, through text) RETURN
     SELECT s.session_id, s.segment, s.session_started_at, s.engine, s.language, s.audio_before_ms, s.connected_before_ms,
         CASE WHEN c.place IS NULL THEN s.audio_ms ELSE c.audio_ms END,
         CASE WHEN c.place IS NULL THEN s.connected_ms ELSE c.connected_ms END,
-        CASE WHEN c.place IS NULL THEN s.segment = 0 ELSE c.begins END
+        CASE WHEN c.place IS NULL THEN s.segment = 0 OR s.begins ELSE c.begins END
     FROM usage_segments AS s
     LEFT JOIN LATERAL (
         SELECT l.place, l.audio_ms, l.connected_ms, l.begins FROM late_usage AS l
@@ -119,8 +120,11 @@ WITH billed AS MATERIALIZED (
         ON r.tenant_id = b.tenant_id AND r.period = b.period AND r.recorded_at > b.first_at
 ), known AS (
     SELECT r.tenant_id, r.period, r.session_id, r.segment, r.recorded_at, l.first_at, r.seq, r.source,
-        max(r.audio_ms) OVER now_known AS audio_ms, max(r.connected_ms) OVER now_known AS connected_ms,
-        max(r.audio_ms) OVER before_it AS audio_before, max(r.connected_ms) OVER before_it AS connected_before
+        CASE WHEN r.segment < 2147483647 THEN max(r.audio_ms) OVER now_known ELSE r.audio_ms END AS audio_ms,
+        max(r.connected_ms) OVER now_known AS connected_ms,
+        -- A surplus is what its last record says.
+        CASE WHEN r.segment < 2147483647 THEN max(r.audio_ms) OVER before_it ELSE lag(r.audio_ms) OVER one END AS audio_before,
+        max(r.connected_ms) OVER before_it AS connected_before
     FROM late AS l JOIN usage_records AS r USING (tenant_id, period, session_id, segment)
     WINDOW one AS (PARTITION BY r.tenant_id, r.period, r.session_id, r.segment ORDER BY r.recorded_at, r.seq, r.source),
         now_known AS (one ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
