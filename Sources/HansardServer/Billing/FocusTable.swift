@@ -49,7 +49,7 @@ struct FocusTable {
             return [
                 Part(
                     name: isTime ? "unpriced" : "total", milliseconds: line.billed,
-                    unitPrice: isTime ? "0" : line.precise.description, precise: line.precise)
+                    unitPrice: isTime ? "0" : Self.magnitude(line.precise).description, precise: line.precise)
             ]
         }
         var parts = line.tiers.map {
@@ -104,9 +104,12 @@ struct FocusTable {
                 "ConsumedQuantity": Self.seconds(part.milliseconds), "ConsumedUnit": "Seconds",
             ]) { $1 }
         case .commitment:
+            // The least that a month costs, agreed upon beforehand. "Committed" is what a commitment discount covers, which has
+            // an id.
             return priced.merging([
-                "ChargeCategory": "Purchase", "ChargeFrequency": "Recurring", "PricingCategory": "Committed",
-                "PricingQuantity": "1", "PricingUnit": "Months",
+                "ChargeCategory": "Purchase", "ChargeFrequency": "Recurring", "PricingCategory": "Standard",
+                // Prices are never below zero: late usage takes months back.
+                "PricingQuantity": part.precise < .zero ? "-1" : "1", "PricingUnit": "Months",
             ]) { $1 }
         case .credit:
             return [
@@ -114,6 +117,8 @@ struct FocusTable {
             ]
         }
     }
+
+    private static func magnitude(_ amount: Amount) -> Amount { amount < .zero ? Amount.zero - amount : amount }
 
     /// The date and time format of the specification: ISO 8601 in UTC, to the second.
     private static func day(_ date: Date) -> String { date.formatted(.iso8601) }

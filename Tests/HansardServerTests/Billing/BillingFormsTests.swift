@@ -136,6 +136,25 @@ import Web
         #expect(row["ChargePeriodEnd"] == "2026-01-01T00:00:00Z" && row["BillingPeriodStart"] == "2026-01-01T00:00:00Z")
     }
 
+    /// The specification's unit prices are not below zero, and quantities of corrections may be.
+    @Test func aMinimumThatLateUsageReachedIsTakenBackByItsQuantity() throws {
+        var line = InvoiceLine.credit(of: Sample.tenant, -1_116)
+        (line.kind, line.subject, line.period) = (.adjustment, .commitment, QuotaPeriod("2025-12")!)
+        let rows = rows(.invoice(try billed(prices(tiered), [], also: [line]), as: .focus, for: reader))
+        let row = try #require(rows.last)
+        #expect(row["ChargeCategory"] == "Purchase" && row["ChargeClass"] == "Correction")
+        #expect(row["PricingQuantity"] == "-1" && row["ListUnitPrice"] == "11.16")
+        #expect(row["ContractedUnitPrice"] == "11.16" && row["ListCost"] == "-11.16" && row["BilledCost"] == "-11.16")
+    }
+
+    /// "Committed" is what a commitment discount covers, and that has an id.
+    @Test func aMinimumIsNoCommitmentDiscount() throws {
+        let rows = rows(.invoice(try billed(prices(tiered), []), as: .focus, for: reader))
+        let row = try #require(rows.first { $0["ChargeCategory"] == "Purchase" })
+        #expect(row["PricingCategory"] == "Standard" && row["CommitmentDiscountId"] == "")
+        #expect(row["PricingQuantity"] == "1" && row["ListUnitPrice"] == "50" && row["BilledCost"] == "50.00")
+    }
+
     // MARK: Tables and pages
 
     @Test func aNameThatIsAFormulaIsText() throws {
