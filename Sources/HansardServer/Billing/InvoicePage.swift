@@ -64,7 +64,10 @@ struct InvoicePage {
         invoice.number.map { "Invoice \($0)" } ?? "Preview of an invoice"
     }
 
-    private func called(_ billed: BilledTenant) -> String { HTML.escaped(billed.name ?? "\(billed.invoice.tenant)") }
+    private func called(_ billed: BilledTenant) -> String { isolated(billed.name ?? "\(billed.invoice.tenant)") }
+
+    /// What others wrote, which may turn the direction of its own text alone.
+    private func isolated(_ text: String) -> String { "<bdi>\(HTML.escaped(text))</bdi>" }
 
     private func section(_ billed: BilledTenant) -> String {
         let invoice = billed.invoice
@@ -88,7 +91,7 @@ struct InvoicePage {
     }
 
     private func rows(_ line: InvoiceLine, of invoice: Invoice) -> String {
-        let title = HTML.escaped(line.title)
+        let title = isolated(line.title)
         let linked =
             reader.sessionsURL(line, of: invoice).map { "<a href=\"\(HTML.escaped($0))\">\(title)</a>" } ?? title
         let isTime = line.raw != 0 || line.billed != 0

@@ -183,6 +183,22 @@ import Web
             !whole.contains("<script") && whole.contains("there are more") && whole.contains("<tfoot><tr><td>Total"))
     }
 
+    /// Else an override of a text's direction would turn the amounts beside it.
+    @Test func namesAndReasonsKeepTheirDirectionToThemselves() throws {
+        var credit = InvoiceLine.credit(of: Sample.tenant, -100)
+        credit.reason = "x\u{202E}<00.1"
+        let billed = try billed(prices(tiered), [], also: [credit], name: "abc\u{202E}00.1-")
+        let pages = [
+            HTTPResponse.invoice(billed, as: .html, for: reader),
+            InvoicePage(reader: reader).response([billed], of: january, hasMore: false),
+        ]
+        for page in pages.map({ String(decoding: $0.body, as: UTF8.self) }) {
+            let names = page.components(separatedBy: "abc\u{202E}00.1-").count - 1
+            #expect(names > 0 && page.components(separatedBy: "<bdi>abc\u{202E}00.1-</bdi>").count - 1 == names)
+            #expect(page.contains("<bdi>Credit: x\u{202E}&lt;00.1</bdi>"))
+        }
+    }
+
     @Test func thePageHasEachAmountOfTheInvoice() throws {
         let billed = try billed(prices(tiered), [("synthetic", 421_337), ("deepgram", 90_061_007)])
         let page = String(decoding: HTTPResponse.invoice(billed, as: .html, for: reader).body, as: UTF8.self)
