@@ -19,11 +19,12 @@ struct BillingReportResource: Sendable {
         let form = try call.match.choice("format", BillingForm.self) ?? .json
         let after = page.after.flatMap { UUID(uuidString: $0.id) }
         let reach = call.caller.tenants?.map(\.rawValue)
-        let (state, tenants, billed) = try await admin.read { connection in
+        let (state, tenants, billed, asOf) = try await admin.read { connection in
             try await connection.billingReport(of: period, within: reach, after: after, page)
         }
         let next = page.next(after: tenants, secret: admin.secrets[0]) { Cursor(time: period.start, id: "\($0)") }
         var response = self.response(billed, of: period, state, form, next: next)
+        if form != .json { response = response.known(upTo: asOf) }
         if let next { response.headers.add("Link", call.match.link(toNext: next, "after")) }
         return response
     }
@@ -48,16 +49,18 @@ struct BillingReportResource: Sendable {
 }
 
 extension Connection {
-    /// A page of tenants, and what those that are shown are billed.
+    /// A page of tenants, what those that are shown are billed, and up to when the usage of all of them is known.
     fileprivate func billingReport(
         of period: QuotaPeriod, within reach: [UUID]?, after: UUID?, _ page: PageRequest
-    ) throws -> (BillingPeriod.State, [TenantID], [BilledTenant]) {
+    ) throws -> (BillingPeriod.State, [TenantID], [BilledTenant], asOf: Date) {
         let state = try billingPeriod(period).state
         let tenants = try billableTenants(in: period, within: reach, after: after, page.rows)
         let billed = try tenants.prefix(page.limit).compactMap { tenant in
             try billedTenant(tenant, for: period) ?? (state == .closed ? nil : drafted(tenant, for: period))
         }
-        return (state, tenants, billed.filter { !$0.invoice.lines.isEmpty })
+        let shown = billed.filter { !$0.invoice.lines.isEmpty }
+        let now: Date = try query("SELECT usage_data_as_of() AS data_as_of").only().value("data_as_of")
+        return (state, tenants, shown, shown.map(\.invoice.dataAsOf).min() ?? now)
     }
 
     /// Tenants that an invoice of a month may be about, or is, in the order of their ids.

@@ -49,7 +49,8 @@ struct BillingReader: Sendable {
 }
 
 extension HTTPResponse {
-    /// An invoice in one of its forms, with the hash of its bytes (RFC 9530).
+    /// An invoice in one of its forms, with the hash of its bytes (RFC 9530), and up to when usage is known where the form has no
+    /// place for it.
     static func invoice(_ billed: BilledTenant, as form: BillingForm, for reader: BillingReader) -> HTTPResponse {
         var response =
             switch form {
@@ -59,7 +60,7 @@ extension HTTPResponse {
             }
         let digest = Data(SHA256.hash(response.body)).base64EncodedString()
         response.headers.add("Repr-Digest", "sha-256=:\(digest):")
-        return response
+        return form == .json ? response : response.known(upTo: billed.invoice.dataAsOf)
     }
 
     /// Invoices in one table.

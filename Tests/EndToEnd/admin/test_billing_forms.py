@@ -91,8 +91,9 @@ class Page(HTMLParser):
 
 def forms(owner: Operator, path: str, name: str) -> dict:
     answers = {form: owner.call("GET", f"{path}?format={form}") for form in ("json", "csv", "focus", "html")}
-    for answer in answers.values():
+    for form, answer in answers.items():
         assert answer.status_code == 200, answer.text
+        assert ("Data-As-Of" in answer.headers) == (form != "json")
     operation(name).check(answers["json"])
     return answers
 

@@ -157,6 +157,12 @@ import Web
 
     // MARK: Tables and pages
 
+    @Test(arguments: BillingForm.allCases)
+    func invoicesInAllFormsSayUpToWhenUsageIsKnown(_ form: BillingForm) throws {
+        let response = HTTPResponse.invoice(try billed(prices(tiered), []), as: form, for: reader)
+        #expect(response.headers["data-as-of"] == (form == .json ? nil : Timestamp.format(january.end)))
+    }
+
     @Test func aNameThatIsAFormulaIsText() throws {
         let billed = try billed(prices(tiered), [("synthetic", 5_000)], name: "=HYPERLINK(\"http://x\",\"y\")")
         for form in [BillingForm.csv, .focus] {

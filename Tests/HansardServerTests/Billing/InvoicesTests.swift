@@ -53,6 +53,26 @@ import Web
         }
     }
 
+    @Test func previewsAndReportsAsTablesSayUpToWhenUsageIsKnown() async throws {
+        try await Fixture.run { fixture async throws in
+            try await fixture.bill(by: Fixture.minutes("1"))
+            try await fixture.ingest(UsageRecord.session(7, startedAt: january.start + 9, seconds: 60))
+            let paths = [
+                "/v1/admin/tenants/\(Sample.tenant)/invoices/\(january)/preview", "/v1/admin/periods/\(january)/report",
+                // Nobody has anything in it.
+                "/v1/admin/periods/2025-12/report",
+            ]
+            for path in paths {
+                for form in BillingForm.allCases {
+                    let answer = await fixture.admin.call("GET", path, query: "format=\(form.rawValue)")
+                    #expect(answer.status == 200, "\(answer.text)")
+                    let asOf = answer.headers["data-as-of"].flatMap(Timestamp.read)
+                    #expect((asOf != nil) == (form != .json), "\(path), \(form)")
+                }
+            }
+        }
+    }
+
     @Test func invoicesAreOfTheTenantsOfAToken() async throws {
         try await Fixture.run { fixture async throws in
             for tenant in [Sample.tenant, Sample.otherTenant] {
