@@ -283,7 +283,7 @@ extension Row {
         }
     }
 
-    fileprivate var segment: String {
+    var segment: String {
         get throws { "\(try session), segment \(try value("segment", as: Int.self))" }
     }
 }

@@ -27,7 +27,7 @@ extension Connection {
     static func marks(of period: QuotaPeriod) -> Query {
         """
         SELECT * FROM (
-            SELECT m.tenant_id, m.hour AS time, s.key_id, s.engine, s.model, s.language, s.tags, s.region,
+            SELECT m.tenant_id, m.session_id, m.segment, m.hour AS time, s.key_id, s.engine, s.model, s.language, s.tags, s.region,
                 greatest(m.audio_ms - coalesce(max(m.audio_ms::numeric) OVER w, 0), 0) AS audio_ms,
                 greatest(m.connected_ms - coalesce(max(m.connected_ms::numeric) OVER w, 0), 0) AS connected_ms,
                 greatest(m.engine_ms - coalesce(max(m.engine_ms::numeric) OVER w, 0), 0) AS engine_ms,
