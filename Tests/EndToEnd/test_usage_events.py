@@ -167,6 +167,8 @@ def test_one_event_that_is_refused_holds_up_nobody(own_server, meter):
     start = datetime.now(UTC) - timedelta(seconds=90)
     ingest(database, [record for number, tenant in enumerate(tenants) for record in speak(tenant, number, start, 1)])
     wait_until(lambda: {tenants[0], tenants[2]} <= set(meter.sums()), SECONDS, "the others arrive")
+    # It may have been the last one there was, and then waits until another is taken.
+    ingest(database, speak(tenants[0], 3, start, 1))
     wait_until(lambda: metric(server, "hansard_usage_events_refused_total") > 0, 30, "it is set aside")
     wait_until(lambda: metric(server, "hansard_usage_events_pending") == 0, 30, "nothing waits")
     refused = metric(server, "hansard_usage_events_refused_total")
@@ -174,6 +176,27 @@ def test_one_event_that_is_refused_holds_up_nobody(own_server, meter):
     rows = database.query("SELECT DISTINCT tenant_id, refused_status FROM usage_events WHERE refused_at IS NOT NULL")
     assert rows == [[tenants[1], "422"]]
     assert meter.faults == []
+
+
+def test_a_receiver_with_another_secret_loses_nothing(own_server, meter):
+    """It cannot verify what it is sent, and says 400, until somebody gives it the right secret."""
+    server = own_server(
+        HANSARD_EVENTS_URL=meter.url, HANSARD_EVENTS_SECRET=meter.secret, HANSARD_EVENTS_AUTHORIZATION=AUTHORIZATION,
+        HANSARD_EVENTS_SOURCE=SOURCE, HANSARD_ROLLUP_INTERVAL="200ms", HANSARD_EVENTS_RETRY_MAX="1s",
+    )  # fmt: skip
+    owner, database = Operator.owner(server), server.database()
+    tenants = [owner.tenant(f"tenant {number}") for number in range(15)]
+    outbox_of(database)
+    meter.judge = lambda events: 400
+    start = datetime.now(UTC) - timedelta(seconds=90)
+    ingest(database, [record for number, tenant in enumerate(tenants) for record in speak(tenant, number, start, 1)])
+    wait_until(lambda: metric(server, "hansard_usage_events_failures_total") >= 5, SECONDS, "it was asked again and again")
+    assert metric(server, "hansard_usage_events_pending") >= 15
+    meter.judge = lambda events: None
+    wait_until(lambda: set(meter.sums()) == set(tenants), SECONDS, "all arrive")
+    wait_until(lambda: metric(server, "hansard_usage_events_pending") == 0, SECONDS, "nothing waits")
+    assert metric(server, "hansard_usage_events_refused_total") == 0 and not said(server, "set aside")
+    assert said(server, "HANSARD_EVENTS_SECRET") and meter.faults == []
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ final class UsageEventDelivery: Sendable {
         }
         guard progress.isHeld else { return }
         try await makeIfDue()
+        state.withLock { $0.pacing.forgetRefusals() }
         while !Task.isCancelled, isOpen, try await sendNext() {}
     }
 
@@ -144,19 +145,24 @@ final class UsageEventDelivery: Sendable {
     /// - Returns: whether there may be more to send.
     private func sendNext() async throws -> Bool {
         guard let progress = try await hold(), progress.isHeld else { return false }
-        let events = try await outbox.events(after: progress.delivered, atMost: state.withLock(\.pacing.atMost))
+        var request = state.withLock {
+            $0.pacing.next(after: progress.delivered, pending: progress.pending)
+        }
+        let events = try await outbox.events(after: request.after, atMost: request.count)
         let texts = events.map { $0.event.cloudEvent(source: receiver.source) }
-        let count = state.withLock { $0.pacing.batch(of: texts.map { $0.count + 1 }) }
-        guard count > 0 else { return false }
-        let answer = try await send(texts.prefix(count))
-        let outcome = state.withLock { $0.pacing.answered(answer, to: count, now: .now, chance: chance()) }
-        let last = events[count - 1]
+        request.count = state.withLock { $0.pacing.batch(of: texts.map { $0.count + 1 }) }
+        guard request.count > 0 else { return false }
+        let answer = try await send(texts.prefix(request.count))
+        let outcome = state.withLock { [request] in
+            $0.pacing.answered(answer, to: request, now: .now, chance: chance())
+        }
+        let last = events[request.count - 1]
         switch outcome {
         case .delivered:
             report(nil)
-            metrics.eventsDelivered.add(count)
+            metrics.eventsDelivered.add(request.count)
             return try await outbox.delivered(holder, through: last.position)
-        case .divided: return true
+        case .divided, .doubted, .witnessed: return true
         case .refused(let status):
             metrics.eventsRefused.add()
             logger.error(

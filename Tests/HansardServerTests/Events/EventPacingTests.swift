@@ -27,34 +27,6 @@ import Testing
         #expect(pacing().batch(of: lengths) == count)
     }
 
-    @Test(arguments: [400, 413, 422], 1...20)
-    func whateverIsPoisonIsSetAsideAndNothingElse(status: Int, length: Int) {
-        for poison in 0...length {
-            var pacing = pacing()
-            var (delivered, refused, place, requests) = ([Int](), [Int](), 0, 0)
-            while place < length {
-                let count = pacing.batch(of: Array(repeating: 1, count: min(length - place, pacing.atMost)))
-                let isRight = !(place..<place + count).contains(poison)
-                requests += 1
-                switch pacing.answered(.status(isRight ? 200 : status), to: count, now: start, chance: 0) {
-                case .delivered:
-                    delivered += Array(place..<place + count)
-                    place += count
-                case .divided: #expect(count > 1 && pacing.atMost == count / 2)
-                case .refused(let said):
-                    #expect(count == 1 && said == status)
-                    refused.append(place)
-                    place += 1
-                case .failed: Issue.record("it is no failure")
-                }
-                #expect(pacing.notBefore == nil, "one that is set aside holds up nobody")
-            }
-            #expect(refused == (poison < length ? [poison] : []))
-            #expect(delivered == (0..<length).filter { $0 != poison })
-            #expect(requests <= length + 8)
-        }
-    }
-
     @Test func afterADivisionBatchesGrowAgain() {
         var pacing = pacing()
         _ = pacing.answered(.status(413), to: 8, now: start, chance: 0)
@@ -64,20 +36,6 @@ import Testing
             #expect(pacing.answered(.status(204), to: pacing.atMost, now: start, chance: 0) == .delivered)
             #expect(pacing.atMost == expected)
         }
-    }
-
-    /// A receiver that takes nothing is set up wrong: what it refuses is set aside ever more slowly.
-    @Test func whoRefusesEverythingIsLeftAlone() {
-        var pacing = pacing { $0.refusalsAtOnce = 3 }
-        var pauses: [Duration] = []
-        for _ in 0..<6 {
-            #expect(pacing.answered(.status(400), to: 1, now: start, chance: 1) == .refused(400))
-            pauses.append(pause(pacing))
-        }
-        #expect(pauses == [0, 0, 0, 1, 2, 4].map { .seconds($0) })
-        _ = pacing.answered(.status(200), to: 1, now: start, chance: 1)
-        _ = pacing.answered(.status(400), to: 1, now: start, chance: 1)
-        #expect(pause(pacing) == .zero)
     }
 
     // MARK: Failures
@@ -139,5 +97,15 @@ import Testing
 
     @Test(arguments: ["", "-1", "soon", "1.5", "29 Nov"]) func anythingElseIsNone(text: String) {
         #expect(RetryAfter.read(text, now: .now) == nil)
+    }
+}
+
+extension EventPacing {
+    /// An answer to the first events of many.
+    fileprivate mutating func answered(
+        _ answer: Answer, to count: Int, now: ContinuousClock.Instant, chance: Double
+    ) -> Outcome {
+        answered(
+            answer, to: Request(delivered: 0, pending: 1_000, after: 0, count: count), now: now, chance: chance)
     }
 }

@@ -140,6 +140,53 @@ final class EventReceiver: HTTPTransport {
         }
     }
 
+    /// As those do that are given another secret: the events are not the matter.
+    @Test func whoRefusesEverythingGetsEverythingOnceItIsMended() async throws {
+        try await StoreFixture.with { fixture in
+            _ = try await fixture.outbox()
+            try await ingest(0..<30, fixture)
+            let receiver = EventReceiver()
+            receiver.decide { _ in 400 }
+            let delivery = try delivery(fixture, receiver) { $0.pacing.longestPause = .milliseconds(2) }
+            try await eventually("it was asked again and again") {
+                try await delivery.look()
+                return metrics.eventDeliveriesFailed.value >= 10
+            }
+            #expect(try await pending(fixture) == 30 && metrics.eventsRefused.value == 0 && receiver.stored.isEmpty)
+            #expect(log.count(of: "HANSARD_EVENTS_SECRET", atLeast: .warning) == 1)
+            receiver.decide { _ in 200 }
+            try await eventually("it has all") {
+                try await delivery.look()
+                return try await pending(fixture) == 0
+            }
+            #expect(receiver.stored.map(\.id) == (try await fixture.events()).map(\.id))
+            #expect(metrics.eventsRefused.value == 0 && log.count(of: "takes usage events again") == 1)
+        }
+    }
+
+    @Test func theOnlyEventThereIsWaitsForAnother() async throws {
+        try await StoreFixture.with { fixture in
+            _ = try await fixture.outbox()
+            try await ingest(5..<6, fixture)
+            let poison = "\(Sample.session(5))"
+            let receiver = EventReceiver()
+            receiver.decide { $0.contains { $0.id.hasPrefix(poison) } ? 422 : 200 }
+            let delivery = try delivery(fixture, receiver) { $0.pacing.longestPause = .milliseconds(2) }
+            try await eventually("it was asked again and again") {
+                try await delivery.look()
+                return metrics.eventDeliveriesFailed.value >= 5
+            }
+            #expect(try await pending(fixture) == 1 && metrics.eventsRefused.value == 0)
+            try await ingest(6..<7, fixture)
+            try await eventually("nothing waits") {
+                try await delivery.look()
+                return try await pending(fixture) == 0
+            }
+            #expect(metrics.eventsRefused.value == 1 && metrics.eventsDelivered.value == 1)
+            #expect(Set(receiver.stored).count == 1, "it came again in its turn, as the same event")
+        }
+    }
+
     /// Made, and delivered or not: whoever comes after a node that died goes on from what the database knows.
     @Test func anotherNodeTakesOver() async throws {
         try await StoreFixture.with { fixture in
