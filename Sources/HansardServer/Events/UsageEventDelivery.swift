@@ -15,7 +15,7 @@ final class UsageEventDelivery: Sendable {
         var interval = Duration.seconds(2)
         /// Between two looks for hours of which events are to be made.
         var makingInterval = Duration.seconds(10)
-        /// Hours of tenants in one transaction.
+        /// Hours of tenants in one transaction, at most.
         var hours = 50
         var slack = UsageEventDelivery.slack
         /// For how long a node delivers alone. Whoever takes over from one that died waits so long.
@@ -51,6 +51,8 @@ final class UsageEventDelivery: Sendable {
     private struct State {
         var pacing: EventPacing
         var makeAt = ContinuousClock.now
+        /// Hours of tenants in the next transaction.
+        var hours: BatchSize
         var trouble: String?
         var pending = 0
         var oldest: Date?
@@ -85,7 +87,7 @@ final class UsageEventDelivery: Sendable {
         self.limits = limits
         self.chance = chance
         self.close = close
-        state = Locked(State(pacing: EventPacing(limits.pacing)))
+        state = Locked(State(pacing: EventPacing(limits.pacing), hours: BatchSize(most: limits.hours)))
     }
 
     /// Events that the receiver does not have yet, as far as is known.
@@ -117,7 +119,7 @@ final class UsageEventDelivery: Sendable {
             return
         }
         guard progress.isHeld else { return }
-        try await makeIfDue()
+        await makeIfDue()
         state.withLock { $0.pacing.forgetRefusals() }
         while !Task.isCancelled, isOpen, try await sendNext() {}
     }
@@ -132,14 +134,28 @@ final class UsageEventDelivery: Sendable {
         return progress
     }
 
-    private func makeIfDue() async throws {
+    /// As much at once as the database manages in the time that it has for a statement. What is made already is sent whether
+    /// or not more can be made.
+    private func makeIfDue() async {
         let isDue = state.withLock { state in
             guard state.makeAt <= .now else { return false }
             state.makeAt = .now + limits.makingInterval
             return true
         }
         guard isDue else { return }
-        while try await outbox.make(hours: limits.hours, slack: limits.slack) == limits.hours, !Task.isCancelled {}
+        do {
+            var asked = state.withLock(\.hours.current)
+            while try await outbox.make(hours: asked, slack: limits.slack) == asked, !Task.isCancelled {
+                asked = state.withLock { state in
+                    state.hours.succeeded()
+                    return state.hours.current
+                }
+            }
+        } catch {
+            guard !Task.isCancelled else { return }
+            state.withLock { $0.hours.failed() }
+            logger.warning("usage events are not made; it is tried again with fewer hours at once", error)
+        }
     }
 
     /// - Returns: whether there may be more to send.

@@ -311,15 +311,15 @@ final class UsageDelivery: Sendable {
 
     /// Sums up as much at once as the ledger manages in the time that it has for a call.
     private func keepSums() async {
-        var hours = limits.rollupHours
+        var hours = BatchSize(most: limits.rollupHours)
         while !Task.isCancelled {
             try? await Task.sleep(for: limits.rollupInterval)
             guard !Task.isCancelled else { return }
             do {
-                while try await ledger.rollUp(atMost: hours) == hours { hours = min(hours * 2, limits.rollupHours) }
+                while try await ledger.rollUp(atMost: hours.current) == hours.current { hours.succeeded() }
             } catch {
                 guard !Task.isCancelled else { return }
-                hours = max(1, hours / 2)
+                hours.failed()
                 logger.warning("usage is not summed up; reports are made without, and take longer", error)
             }
         }

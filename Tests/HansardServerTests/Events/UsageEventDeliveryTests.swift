@@ -215,6 +215,55 @@ final class EventReceiver: HTTPTransport {
         }
     }
 
+    /// As if it took longer than a statement may.
+    @Test func whereMakingTakesTooLongFewerHoursAreMadeAtOnce() async throws {
+        try await StoreFixture.with { fixture in
+            _ = try await fixture.outbox()
+            let ledger = PostgresUsageLedger(pool: fixture.pool)
+            let starts = (0..<20).map { $0 * 3_600 }
+            let records = starts.map { UsageRecord.sample($0, sequence: 1, at: $0 + 10, isFinal: true) }
+            _ = try await ledger.ingest(records)
+            _ = try await ledger.rollUp(atMost: 1_000)
+            try await fixture.ownerPool.execute(
+                """
+                CREATE FUNCTION take_too_long() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF NEW.last_position - OLD.last_position > 3 THEN
+                        RAISE EXCEPTION USING ERRCODE = 'query_canceled', MESSAGE = 'it takes too long';
+                    END IF;
+                    RETURN NEW;
+                END
+                $$
+                """)
+            try await fixture.ownerPool.execute(
+                """
+                CREATE TRIGGER too_long BEFORE UPDATE ON usage_event_delivery
+                FOR EACH ROW EXECUTE FUNCTION take_too_long()
+                """)
+            let receiver = EventReceiver()
+            let delivery = try delivery(fixture, receiver)
+            try await eventually("all are made and delivered") {
+                try await delivery.look()
+                return receiver.stored.count == 20
+            }
+            #expect(Set(receiver.stored).count == 20)
+            #expect(log.count(of: "with fewer hours at once", atLeast: .warning) >= 4, "of 50, 25, 12 and 6")
+        }
+    }
+
+    /// What was made before is not held up.
+    @Test func whereNothingCanBeMadeWhatThereIsIsSent() async throws {
+        try await StoreFixture.with { fixture in
+            _ = try await fixture.outbox()
+            try await ingest(0..<3, fixture)
+            try await fixture.makeEvents()
+            try await fixture.ownerPool.execute("ALTER TABLE usage_event_hours RENAME TO away")
+            let receiver = EventReceiver()
+            try await delivery(fixture, receiver).look()
+            #expect(receiver.stored.count == 3 && log.count(of: "usage events are not made", atLeast: .warning) == 1)
+        }
+    }
+
     @Test func theFirstLookBeginsAndTheReceiverIsLeftAloneMeanwhile() async throws {
         try await StoreFixture.with { fixture in
             let receiver = EventReceiver()
