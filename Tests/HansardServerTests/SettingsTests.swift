@@ -246,6 +246,22 @@ struct SettingsTests {
         )
     }
 
+    @Test func eventsWithoutASignatureAreWarnedAbout() throws {
+        func warnings(_ more: [String: String], for purpose: Settings.Purpose = .serve) throws -> [String] {
+            try Settings.load(environment: Self.required.merging(more) { $1 }, for: purpose).warnings
+        }
+        let destination = ["HANSARD_EVENTS_URL": "https://meter.example/events"]
+        #expect(try warnings([:]).isEmpty)
+        for purpose in [Settings.Purpose.serve, .development] {
+            let found = try warnings(destination, for: purpose)
+            #expect(found.count == 1)
+            #expect(found.first?.contains("not signed") == true)
+            #expect(found.first?.contains("set HANSARD_EVENTS_SECRET to whsec_$(openssl rand -base64 32)") == true)
+        }
+        #expect(try warnings(destination, for: .administration).isEmpty)
+        #expect(try warnings(destination.merging(["HANSARD_EVENTS_SECRET": Self.webhookSecret]) { $1 }).isEmpty)
+    }
+
     @Test func valuesInErrorsAreShortAndHarmless() {
         #expect(quotedForPeople("a\u{1b}[31m\n") == #""a\u{1B}[31m\n""#)
         #expect(quotedForPeople(String(repeating: "x", count: 100), limit: 3) == #""xxx...""#)

@@ -53,7 +53,7 @@ extension Settings {
         // What is missing is only known once what is given is right, or it would be named twice.
         if problems.isEmpty { problems = settings.contradictions(for: purpose) }
         guard problems.isEmpty else { throw SettingsError(problems: problems) }
-        return Loaded(settings: settings, warnings: warnings(about: environment))
+        return Loaded(settings: settings, warnings: warnings(about: environment) + settings.omissions(for: purpose))
     }
 
     private static func given(
@@ -112,6 +112,15 @@ extension Settings {
             problems.append(.init(place: name, message: "\(quotedForPeople(path)) cannot be read; expected a PEM file"))
         }
         return problems
+    }
+
+    /// What can be left out, and more often is forgotten.
+    private func omissions(for purpose: Purpose) -> [String] {
+        guard purpose == .serve || purpose == .development, eventsURL != nil, eventsSecrets.isEmpty else { return [] }
+        return [
+            "usage events are not signed, and their receiver cannot tell whether they are ours: set HANSARD_EVENTS_SECRET to "
+                + "\(WebhookSigning.prefix)$(openssl rand -base64 32), here and there"
+        ]
     }
 
     /// What clients of the server read from the same environment (`dev.env`), so that it is no mistake there.

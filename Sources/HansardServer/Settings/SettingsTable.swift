@@ -323,7 +323,7 @@ extension Setting {
             \.eventsSecrets,
             .webhookSecrets,
             isSecret: true,
-            "what usage events are signed with (Standard Webhooks); two, comma-separated, while rotating"
+            "what usage events are signed with (Standard Webhooks), and without it they are not; two, comma-separated, while rotating"
         ),
         Setting(
             "HANSARD_EVENTS_AUTHORIZATION",
