@@ -183,6 +183,21 @@ struct LoggingTests {
         #expect(LogRedaction(known: [Secret("a-secret-that-is-configured")]).redact(text) == expected)
     }
 
+    @Test func secretsOfTheSettingsAreKnown() {
+        var settings = Settings()
+        settings.secrets = [Secret("the-key-of-access-tokens")]
+        settings.eventsSecrets = [Secret("whsec_Zmlyc3Q"), Secret("whsec_c2Vjb25k")]
+        settings.eventsAuthorization = Secret("Meter om_of-the-meter")
+        settings.deepgramKey = Secret("0123456789abcdef")
+        let redaction = LogRedaction(known: settings.knownSecrets)
+        for text in [
+            "the-key-of-access-tokens", "whsec_Zmlyc3Q", "whsec_c2Vjb25k", "c2Vjb25k", "Meter om_of-the-meter",
+            "om_of-the-meter", "0123456789abcdef",
+        ] {
+            #expect(redaction.redact("it said \(text)!") == "it said ***!")
+        }
+    }
+
     @Test(arguments: [
         "the token is refused", "token expired", "hsk_ is how keys begin", "http://127.0.0.1:8080/v1/listen?x=a:b@c",
         "Bearer", "a secret is missing", "session 0123456789abcdef0123 ended", "basic authentication", "10:20:30", "",

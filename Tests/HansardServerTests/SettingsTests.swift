@@ -160,6 +160,21 @@ struct SettingsTests {
         }
     }
 
+    @Test(arguments: [
+        ("HANSARD_EVENTS_URL", "https://me:s3cr3t@meter.example/x", "https://***@meter.example/x"),
+        ("HANSARD_EVENTS_URL", "https://s3cr3t@meter.example", "https://***@meter.example"),
+        ("HANSARD_EVENTS_URL", "https://me:s3cr3t/@#?s3cr3t@meter.example/x", "https://***@meter.example/x"),
+        ("HANSARD_EVENTS_URL", "me:s3cr3t@meter.example", "***@meter.example"),
+        ("HANSARD_EVENTS_URL", "me:s3cr3t@https://meter.example", "***@https://meter.example"),
+        ("HANSARD_DEEPGRAM_URL", "wss://me:s3cr3t@speech.example", "wss://***@speech.example"),
+        ("HANSARD_TRANSCRIPTS", "https://me:s3cr3t@bucket", "https://***@bucket"),
+        ("HANSARD_NODE", "me@here", "me@here"),
+    ])
+    func usersAndPasswordsOfAddressesAreNotShown(name: String, wrong: String, shown: String) {
+        let found = problems([name: wrong])
+        #expect(found.count == 1 && found.first?.contains("\"\(shown)\" is not right") == true)
+    }
+
     @Test func allProblemsAreToldAtOnce() {
         let found = problems(["HANSARD_ENGINE": "x", "HANSARD_LISTEN": "y"], yaml: "idle_timeout: 10\nlistens: z\n")
         #expect(found.count == 4)

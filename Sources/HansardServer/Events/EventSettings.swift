@@ -1,7 +1,7 @@
 extension SettingType where Value == EventDestination {
     /// Where events are sent.
     static let eventDestination = SettingType(
-        unit: "URL",
+        unit: Setting.addressUnit,
         expected:
             "an address such as https://host/path, without user and password; http:// only of 127.0.0.1, [::1] and localhost",
         parse: EventDestination.init,

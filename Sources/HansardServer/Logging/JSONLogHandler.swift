@@ -74,7 +74,7 @@ extension Logger {
             case .text: false
             case .auto: isatty(STDERR_FILENO) == 0
             }
-        let redaction = LogRedaction(known: settings.secrets)
+        let redaction = LogRedaction(known: settings.knownSecrets)
         return Logger(label: label) { label in
             JSONLogHandler(
                 label: label,

@@ -106,6 +106,18 @@ struct LogRedaction: Sendable {
     }
 }
 
+extension Settings {
+    /// Secrets that have no form by which they are found, each as it is given and without the word before it: what they are sent
+    /// to may quote either.
+    var knownSecrets: [Secret] {
+        let credentials = [eventsAuthorization, deepgramKey].compactMap { $0 }
+        let parts: [Substring] =
+            credentials.compactMap { $0.revealed.split(separator: " ").last }
+            + eventsSecrets.map { $0.revealed.dropFirst(WebhookSigning.prefix.count) }
+        return secrets + eventsSecrets + credentials + parts.map { Secret(String($0)) }
+    }
+}
+
 extension [UInt8] {
     fileprivate func contains(_ word: [UInt8]) -> Bool {
         indices.contains { self[$0...].starts(with: word) }

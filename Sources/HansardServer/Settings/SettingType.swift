@@ -73,6 +73,17 @@ public struct Setting: Sendable {
     public var key: String { name.dropFirst(Self.prefix.count).lowercased() }
     /// What all names begin with.
     public static let prefix = "HANSARD_"
+    /// The unit of addresses.
+    static let addressUnit = "URL"
+
+    /// What was given, without the user and password that an address may have. A password may hold any sign, so that everything
+    /// up to the last `@` counts as one.
+    func withoutUserInfo(_ text: String) -> String {
+        guard let at = text.lastIndex(of: "@") else { return text }
+        let scheme = text[..<at].firstRange(of: "://")
+        guard scheme != nil || unit == Self.addressUnit else { return text }
+        return "\(text[..<(scheme?.upperBound ?? text.startIndex)])***\(text[at...])"
+    }
 
     /// A row; the default is the property's initial value, unless `defaultText` says it in words.
     init<Value: Sendable>(

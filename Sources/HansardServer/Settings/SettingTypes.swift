@@ -234,7 +234,7 @@ extension SettingType where Value == Secret {
 extension SettingType where Value == WebSocketURL {
     /// Where a server of WebSockets is.
     static let webSocketURL = SettingType(
-        unit: "URL",
+        unit: Setting.addressUnit,
         expected: "an address such as wss://host or ws://host:port, without user, password and query",
         parse: { text in
             guard let url = WebSocketURL(text), !url.target.contains("?") else { return nil }
@@ -265,7 +265,7 @@ extension SettingType where Value == [String] {
 extension SettingType where Value == DatabaseURL {
     /// A libpq connection URL.
     static let databaseURL = SettingType(
-        unit: "URL",
+        unit: Setting.addressUnit,
         expected: "a libpq URL, postgresql://user:password@host:5432/database, with special characters of the password "
             + "percent-encoded",
         parse: { text in

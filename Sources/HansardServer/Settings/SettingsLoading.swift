@@ -44,7 +44,9 @@ extension Settings {
             }
             if !setting.apply(given.text, &settings) {
                 let value =
-                    setting.isSecret ? "the value, not shown because it is secret," : quotedForPeople(given.text)
+                    setting.isSecret
+                    ? "the value, not shown because it is secret,"
+                    : quotedForPeople(setting.withoutUserInfo(given.text))
                 problems.append(
                     .init(place: given.place, message: "\(value) is not right; expected \(setting.expected)")
                 )
