@@ -337,7 +337,9 @@ INSERT INTO usage_dirty_hours (tenant_id, hour) SELECT DISTINCT tenant_id, hour 
 UPDATE usage_reaped AS p SET is_counted = true FROM counted AS c
 WHERE p.tenant_id = c.tenant_id AND p.session_id = c.session_id;
 
-SELECT settle_surpluses(array_agg(tenant_id), array_agg(session_id)) FROM counted;
+DO $$ BEGIN
+    PERFORM settle_surpluses(array_agg(tenant_id), array_agg(session_id)) FROM counted;
+END $$;
 
 -- Invoices that have it were made since it was counted first.
 UPDATE usage_records AS r SET recorded_at = c.recorded_at

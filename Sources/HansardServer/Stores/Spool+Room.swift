@@ -21,6 +21,8 @@ extension Spool {
     /// What fails is begun anew after a pause, twice as long each time, within these: what a carry has written by then is in the
     /// spool twice.
     static let roomPauses = Duration.seconds(30)...Duration.seconds(600)
+    /// The same for what is written again, during which no session begins.
+    static let rewritePauses = Duration.seconds(1)...Duration.seconds(30)
 
     /// Does what `SpoolContents` says is next, and goes on until there is nothing to do. The writer's thread; called whenever a
     /// session was settled.
@@ -67,11 +69,15 @@ extension Spool {
     }
 
     /// A step failed: nothing has changed, and it is tried again after a pause. A deletion also when another session is settled.
-    private func putOff() {
+    private func putOff(isRewriting: Bool = false) {
         let pause: Duration? = state.withLock { state in
             state.isMakingRoom = false
             guard !state.isPaused else { return nil }
-            let pause = min(state.pause.map { $0 * 2 } ?? firstPause, Self.roomPauses.upperBound)
+            let (first, longest) =
+                isRewriting
+                ? (min(firstPause, Self.rewritePauses.lowerBound), Self.rewritePauses.upperBound)
+                : (firstPause, Self.roomPauses.upperBound)
+            let pause = min(state.pause.map { $0 * 2 } ?? first, longest)
             (state.pause, state.isPaused) = (pause, true)
             return pause
         }
@@ -138,7 +144,7 @@ extension Spool {
             finish()
         } catch {
             logger.warning("a spool file cannot be carried", error)
-            putOff()
+            putOff(isRewriting: isLost)
         }
     }
 
@@ -171,12 +177,14 @@ extension Spool {
             }
             syncer.execute { [self] in
                 // Any failure since the beginning may be of what was carried: a file that was left meanwhile, or deleted.
-                guard sync(file), state.withLock(\.failures) == carry.failures else { return putOff() }
+                guard sync(file), state.withLock(\.failures) == carry.failures else {
+                    return putOff(isRewriting: carry.isLost)
+                }
                 writer.execute { [self] in write(carry, from: piece + 1) }
             }
         } catch {
             wasRefused(error)
-            putOff()
+            putOff(isRewriting: carry.isLost)
         }
     }
 }

@@ -400,7 +400,7 @@ def test_what_is_well_formed_and_not_possible_is_422(owner):
         ("POST", TENANTS, {"name": "x", "default_engine": "synthetic", "allowed_engines": []}, "/default_engine"),
         ("POST", f"{TENANTS}/{tenant}/keys", {"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
         ("POST", "/v1/admin/tokens", {"name": "x", "role": "viewer", "tenants": [str(uuid.uuid4())]}, "/tenants"),
-        ("POST", "/v1/admin/tokens", {"name": "x", "role": "viewer", "expires_at": "1066-10-14T09:00:00Z"}, "/expires_at"),
+        ("POST", "/v1/admin/tokens", {"name": "x", "role": "viewer", "expires_at": "1966-10-14T09:00:00Z"}, "/expires_at"),
         ("POST", f"{TENANTS}/{tenant}/plans", {"plan_id": str(uuid.uuid4()), "version": 1, "from_period": "2026-12"}, "/plan_id"),
     ):
         answer = owner.call(method, path, body)

@@ -219,7 +219,7 @@ def test_a_lost_node_is_named_and_given_up(server, owner):
         if brought:
             ingest(database, brought)
         (session,) = owner.call("GET", query).json()["data"]
-        assert session["audio_ms"] == max(90_000, *(record.audio for record in brought)), session
+        assert session["audio_ms"] == max([90_000, *(record.audio for record in brought)]), session
         done = verify(server, AUGUST)
         assert done.returncode == 0 and "agree" in done.stdout, done.stdout + done.stderr
     alive = next(one for one in owner.call("GET", "/v1/admin/usage-sources").json()["data"] if one["state"] == "active")

@@ -153,7 +153,7 @@ private enum Body {
     /// The page's version makes of its sessions what the page says.
     @Test func theExampleOfTheDocumentationIsTrue() throws {
         let page = try String(contentsOf: Self.page, encoding: .utf8)
-        let block = try #require(page.split(separator: "```json\n").last?.split(separator: "```").first)
+        let block = try #require(page.split(separator: "```json\n").dropFirst().first?.split(separator: "```").first)
         let plan = try read(String(block))
         var rating = Rating(plan)
         for (count, engine, milliseconds) in [

@@ -54,9 +54,9 @@ import Web
             let previewed = try await fixture.check(preview)
             #expect(previewed.map(ids) == expected)
             #expect(
-                previewed[3].last
-                    == BilledSession(
-                        session: Sample.session(99, startedAt: start), sessions: 0, raw: 13_100, billed: 1_000))
+                previewed[3].contains(
+                    BilledSession(
+                        session: Sample.session(99, startedAt: start), sessions: 0, raw: 13_100, billed: 1_000)))
             #expect(await fixture.close(january).status == 200)
             let invoice = try await fixture.invoice(january)
             #expect(invoice.lines == preview.lines)
@@ -128,10 +128,11 @@ import Web
         try await Fixture.run { fixture async throws in
             try await fixture.bill(
                 by: """
-                    {"currency":"USD","increment_ms":1000,"charges":[{"engine":"a","tiers":[{"unit_price":"60"}]},
-                    {"engine":"b","tiers":[{"unit_price":"60"}]}]}
+                    {"currency":"USD","increment_ms":1000,"charges":[{"engine":"pocketsphinx","tiers":[{"unit_price":"60"}]},
+                    {"engine":"deepgram","tiers":[{"unit_price":"60"}]}]}
                     """)
-            let records = UsageRecord.session(1, startedAt: january.start, at: [("a", 1_900), ("b", 200)])
+            let records = UsageRecord.session(
+                1, startedAt: january.start, at: [("pocketsphinx", 1_900), ("deepgram", 200)])
             try await fixture.record(records)
             #expect(await fixture.close(january).status == 200)
             let end = try #require(records.last { $0.segment == 0 })
@@ -370,7 +371,10 @@ import Web
             let start = months[0].start + Double(Int.random(in: 0..<(86_400 * 85), using: &random))
             let nearEnd = QuotaPeriod(start).end - Double(Int.random(in: 1...40, using: &random))
             let parts = (0..<Int.random(in: 1...3, using: &random)).map { _ in
-                (["a", "b", "c"].randomElement(using: &random)!, Int64.random(in: 0...30_000, using: &random))
+                (
+                    ["pocketsphinx", "deepgram", "synthetic"].randomElement(using: &random)!,
+                    Int64.random(in: 0...30_000, using: &random)
+                )
             }
             calls.append(
                 UsageRecord.session(
@@ -404,8 +408,10 @@ import Web
     private static func plan(_ random: inout some RandomNumberGenerator) -> String {
         func one<Value>(_ values: [Value]) -> Value { values.randomElement(using: &random)! }
         let tiers = one([#"[{"unit_price":"1"}]"#, #"[{"up_to":1,"unit_price":"1"},{"unit_price":"0.25"}]"#])
-        let first = one([#""engine":"a","language":"de","#, #""engine":"a","#, #""language":"en","#])
-        let last = one([#""engine":"b","#, ""])
+        let first = one([
+            #""engine":"pocketsphinx","language":"de","#, #""engine":"pocketsphinx","#, #""language":"en","#,
+        ])
+        let last = one([#""engine":"deepgram","#, ""])
         return """
             {"currency":"USD","increment_ms":\(one([1, 1_000, 7_000])),"minimum_ms":\(one([0, 15_000])),
             "billed_time":"\(one(["audio", "connected"]))","commitment":"\(one(["0", "3"]))","charges":[

@@ -46,7 +46,7 @@ extension UsageRecord {
         #expect(batch.count == 6)
         // What is under way is not touched.
         pending.add(.sample(0, sequence: 12, at: 111), isLive: true)
-        #expect(pending.count == 1)
+        #expect(pending.count == 7)
     }
 
     @Test func anOlderRecordOfTheMinuteChangesNothing() {

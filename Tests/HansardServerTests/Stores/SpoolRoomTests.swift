@@ -69,7 +69,8 @@ import Testing
 
     /// The oldest file is looked at whenever a session is settled, also by a node that has just started.
     @Test func aStartMakesRoomToo() async throws {
-        let (spool, _) = try fixture.open(fileBytes: fileBytes, readFile: { _ in throw POSIXError(.EIO) })
+        let (spool, _) = try fixture.open(
+            fileBytes: fileBytes, readFile: { _ in throw POSIXError(.EIO) }, firstPause: .seconds(600))
         #expect(await spool.appended(began(0)))
         await write(1...50, to: spool)
         #expect(fixture.log.count(of: "cannot be carried") == 1, "and not once for each session")

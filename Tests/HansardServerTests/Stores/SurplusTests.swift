@@ -50,6 +50,7 @@ import Testing
     @Test(arguments: LostSession.Cut.allCases)
     func aNodeThatComesBackIsCountedOnce(_ cut: LostSession.Cut) async throws {
         try await StoreFixture.with { fixture in
+            _ = try await fixture.outbox()
             let lost = LostSession(1, cut)
             try await fixture.register([lost])
             let ledger = PostgresUsageLedger(pool: fixture.pool)

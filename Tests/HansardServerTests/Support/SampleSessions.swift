@@ -16,9 +16,10 @@ enum Sample {
 
     /// Session number `number`; a higher number began later.
     static func session(_ number: Int, startedAt: Date? = nil) -> SessionID {
-        SessionID(
-            startedAt: startedAt ?? moment(number),
-            random: (0..<10).map { UInt8(truncatingIfNeeded: number >> (8 * min($0, 7))) })
+        var random = (0..<10).map { UInt8(truncatingIfNeeded: number >> (8 * min($0, 7))) }
+        // Of the first byte an id of this version keeps four bits: sessions of one moment are told apart by the last ones.
+        if startedAt != nil { (random[8], random[9]) = (random[1], random[0]) }
+        return SessionID(startedAt: startedAt ?? moment(number), random: random)
     }
 
     static func word(_ text: String, _ start: Int, _ end: Int) -> Word {
