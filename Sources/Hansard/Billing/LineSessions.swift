@@ -61,21 +61,11 @@ public struct LineSessions: Sendable {
     public mutating func add(_ segment: BilledSegment) -> LineSession? {
         let whole = session?.session == segment.session ? nil : end()
         var own = session ?? LineSession(session: segment.session, startedAt: segment.startedAt)
-        if let time = segment.known {
-            let rated = known.rate(time)
-            if rated.subject == subject {
-                own.sessions += rated.sessions
-                own.raw += rated.raw
-                own.billed += rated.billed
-            }
-        }
-        if let time = segment.billed {
-            let rated = billed.rate(time)
-            if rated.subject == subject {
-                own.sessions -= rated.sessions
-                own.raw -= rated.raw
-                own.billed -= rated.billed
-            }
+        for (rated, sign) in [(segment.known.map { known.rate($0) }, 1), (segment.billed.map { billed.rate($0) }, -1)] {
+            guard let rated, rated.subject == subject else { continue }
+            own.sessions += sign * rated.sessions
+            own.raw += Int64(sign) * rated.raw
+            own.billed += Int64(sign) * rated.billed
         }
         session = own
         return whole

@@ -92,11 +92,6 @@ public struct Rating: Sendable {
     /// A rating after a period that had the same plan.
     public init(_ plan: PlanVersion) { self.init(plan, after: plan) }
 
-    /// What a session's time is billed, in milliseconds.
-    public static func billed(_ milliseconds: Int64, by plan: PlanVersion) -> Int64 {
-        SessionRating.billed(milliseconds, by: plan)
-    }
-
     /// Adds a time.
     public mutating func add(_ time: BillableTime) {
         let rated = sessions.rate(time)

@@ -35,7 +35,7 @@ public struct SessionRating: Sendable {
     }
 
     /// What a session's time is billed, in milliseconds.
-    static func billed(_ milliseconds: Int64, by plan: PlanVersion) -> Int64 {
+    public static func billed(_ milliseconds: Int64, by plan: PlanVersion) -> Int64 {
         guard milliseconds > 0 else { return 0 }
         let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: plan.increment)
         return max((rest == 0 ? whole : whole + 1) * plan.increment, plan.minimum)

@@ -59,8 +59,8 @@ extension Connection {
             try billedTenant(tenant, for: period) ?? (state == .closed ? nil : drafted(tenant, for: period))
         }
         let shown = billed.filter { !$0.invoice.lines.isEmpty }
-        let now: Date = try query("SELECT usage_data_as_of() AS data_as_of").only().value("data_as_of")
-        return (state, tenants, shown, shown.map(\.invoice.dataAsOf).min() ?? now)
+        let asOf = try shown.map(\.invoice.dataAsOf).min() ?? usageDataAsOf()
+        return (state, tenants, shown, asOf)
     }
 
     /// Tenants that an invoice of a month may be about, or is, in the order of their ids.

@@ -83,6 +83,11 @@ extension Connection {
         return invoice
     }
 
+    /// Up to when all nodes' usage is there.
+    func usageDataAsOf() throws -> Date {
+        try query("SELECT usage_data_as_of() AS data_as_of").only().value("data_as_of")
+    }
+
     /// Stores an invoice under the next number. The month must be closing.
     func store(_ draft: Invoice) throws {
         var invoice = draft

@@ -63,7 +63,7 @@ extension Connection {
             guard mayPreview, let found = try previewedTerms(of: tenant, in: period, for: month),
                 let usage = found.prices.usage(named: name)
             else { return nil }
-            dataAsOf = try query("SELECT usage_data_as_of() AS data_as_of").only().value("data_as_of")
+            dataAsOf = try usageDataAsOf()
             (state, subject, terms) = (.preview, usage, found)
         }
         let row = try query(
@@ -119,7 +119,8 @@ extension Connection {
         while true {
             let rows =
                 line.isRest
-                ? try lateSegments(of: line, after: place.session, size) : try segments(of: line, after: place, size)
+                ? try lateSegments(of: line, after: place.session, size)
+                : try segments(of: line.tenant, line.terms, through: line.through, after: place, size)
             for row in rows {
                 let whole = try sessions.add(segment(row, of: line))
                 place = (try row.value("session_id"), try row.value("segment"))
@@ -148,19 +149,19 @@ extension Connection {
             billed: try billableTime(row, "billed_ms", "was_beginning", of: line.tenant))
     }
 
-    /// The next ones of the line's month, in whichever lines they are.
-    private func segments(
-        of line: InvoicedLine, after place: (session: UUID, segment: Int), _ count: Int
+    /// The next segments of a month as the invoices up to that of a month have them, or, of nil, as they are.
+    func segments(
+        of tenant: TenantID, _ terms: BillingTerms, through last: String?, after place: (session: UUID, segment: Int),
+        _ count: Int
     ) throws -> [Row] {
-        let isAudio = line.terms.prices.time == .audio
+        let isAudio = terms.prices.time == .audio
         return try query(
             """
             SELECT session_id, segment, session_started_at, engine, language, is_beginning, NULL::boolean AS was_beginning,
                 CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
                 CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms, NULL::bigint AS billed_ms
-            FROM usage_as_of(\(line.tenant.rawValue), \(line.terms.period.firstDay)::date, \(line.through)::text)
+            FROM usage_as_of(\(tenant.rawValue), \(terms.period.firstDay)::date, \(last)::text)
             WHERE (session_id, segment) > (\(place.session), \(place.segment))
-                AND (segment < \(UsageRecord.surplusSegment) OR audio_ms > 0 OR is_beginning)
             ORDER BY session_id, segment LIMIT \(count)
             """)
     }

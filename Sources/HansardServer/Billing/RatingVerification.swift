@@ -276,17 +276,9 @@ extension Connection {
     private func rated(
         _ terms: BillingTerms, of tenant: TenantID, billedThrough last: QuotaPeriod
     ) throws -> RatedPeriod {
-        let isAudio = terms.prices.time == .audio
-        return try rated(terms, of: tenant) { session, segment in
-            try query(
-                """
-                SELECT session_id, segment, engine, language, is_beginning,
-                    CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
-                    CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms
-                FROM usage_as_of(\(tenant.rawValue), \(terms.period.firstDay)::date, \(last.description))
-                WHERE (session_id, segment) > (\(session), \(segment))
-                ORDER BY session_id, segment LIMIT \(Self.segmentsPerPage)
-                """)
+        try rated(terms, of: tenant) { session, segment in
+            try segments(
+                of: tenant, terms, through: last.description, after: (session, segment), Self.segmentsPerPage)
         }
     }
 

@@ -162,7 +162,7 @@ private enum Body {
             for _ in 0..<count {
                 rating.add(BillableTime(engine: engine, language: "en", milliseconds: Int64(milliseconds)))
             }
-            let each = Rating.billed(Int64(milliseconds), by: plan)
+            let each = SessionRating.billed(Int64(milliseconds), by: plan)
             #expect(page.contains("| \(milliseconds) ms | "))
             #expect(page.contains(": \(each) ms | \(Int64(count) * each) ms |"))
         }
