@@ -173,6 +173,78 @@ private final class LossyDisk: Sendable {
         #expect(recovery.sessions.first?.finals.count == 8 && recovery.strays.isEmpty)
     }
 
+    /// What was written while a sync of its file was failing is behind what that lost, though the next sync does not fail.
+    @Test func whatIsSyncedAfterAFailureOfItsFileIsNotSafe() async throws {
+        let (gate, syncs) = (DispatchSemaphore(value: 0), Locked(0))
+        let (spool, _) = try fixture.open(sync: { _ in
+            let number = syncs.withLock { count in
+                count += 1
+                return count
+            }
+            if number == 1 { gate.wait() }
+            return number > 1
+        })
+        async let first = spool.appendDurably(began(1))
+        try await eventually("its sync is under way") { syncs.withLock { $0 } == 1 }
+        async let second = spool.appendDurably(began(2))
+        try await eventually("the other is written") { spool.unsettledSessions == 2 }
+        gate.signal()
+        #expect(await !first)
+        #expect(await !second, "its own sync is told to have been good")
+        try await eventually("both are written again") { !spool.isFailing }
+        spool.close()
+    }
+
+    /// A deletion was decided upon when nothing had failed yet, and then the file is lost in which a session was settled.
+    @Test func aDeletionLooksOnceMoreWhetherAllIsThere() async throws {
+        let (gate, syncs) = (DispatchSemaphore(value: 0), Locked(0))
+        let (folder, isThere) = (fixture.folder, Locked<Bool?>(nil))
+        let first = fixture.file(1)
+        let (spool, _) = try fixture.open(
+            fileBytes: 2_000,
+            sync: { _ in
+                let number = syncs.withLock { count in
+                    count += 1
+                    return count
+                }
+                if number == 1 { gate.wait() }
+                // The second is that of the file that is left.
+                return number != 2
+            },
+            readFile: { url in
+                isThere.withLock { $0 = $0 ?? FileManager.default.fileExists(atPath: first.path) }
+                return try Spool.contents(url)
+            }, firstPause: .milliseconds(5))
+        spool.append(began(1), untilOnDisk: true)
+        for number in 2...4 { spool.append(began(number)) }
+        while !folder.files.contains("00000002.spool") { #expect(await spool.appended(final(4, 0))) }
+        for number in 2...4 { #expect(await spool.appended(.settled(Sample.session(number)))) }
+        #expect(await spool.appended(began(5)))
+        while !folder.files.contains("00000003.spool") { #expect(await spool.appended(final(5, 0))) }
+        spool.append(.settled(Sample.session(1)))
+        #expect(await spool.appended(began(6)))
+        gate.signal()
+        try await eventually("it is written again") { isThere.withLock { $0 } != nil && !spool.isFailing }
+        #expect(isThere.withLock { $0 } == true, "the sessions of the first file are settled in what is lost")
+        spool.close()
+    }
+
+    /// The first file stays, since a session lives on, and so does what it has of one that was settled in a file that was lost.
+    @Test func whatIsSettledStaysSettled() async throws {
+        let disk = LossyDisk()
+        let (spool, _) = try fixture.open(fileBytes: 2_000, sync: { disk.sync($0) })
+        for number in [1, 9] { #expect(await spool.appendDurably(began(number))) }
+        while !fixture.files.contains("00000002.spool") { #expect(await spool.appendDurably(final(9, 0))) }
+        disk.fail(1)
+        #expect(await spool.appended(.settled(Sample.session(1))))
+        try await eventually("it was lost and is written again") { spool.failures == 1 && !spool.isFailing }
+        spool.close()
+        #expect(fixture.files.first == "00000001.spool")
+        let (again, recovery) = try disk.remains(of: fixture.folder.url).open()
+        again.close()
+        #expect(recovery.sessions.map(\.began.session) == [Sample.session(9)] && recovery.strays.isEmpty)
+    }
+
     /// A session that heard nothing, and ended before its node was killed.
     @Test(arguments: [false, true]) func aSessionThatHeardNothingIsFinished(hasEnded: Bool) async throws {
         let id = Sample.session(1)
