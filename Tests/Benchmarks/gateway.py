@@ -19,7 +19,7 @@ from server import Server, free_port
 
 CONNECTIONS, SECONDS = 200, 10
 IDLE_CONNECTIONS = 1000
-COUNTED_FRAMES, COUNTED_SIZES = 500, [64, 640, 6400]
+COUNTED_FRAMES, COUNTED_SIZES, COUNTED_INTERVAL_MS = 500, [64, 640, 6400], 10
 FRAMES = [("100 ms", 3200, 100), ("20 ms", 640, 20)]
 PATH = "/v1/listen?" + urllib.parse.urlencode(LINEAR16)
 
@@ -76,28 +76,36 @@ def measure(pid: int, port: int, key: str) -> list[float]:
     return costs
 
 
-def counts_per_message(sizes: list[int]) -> list[tuple[float, float]]:
-    """Heap allocations and signals to other threads for each message, by its size: the second of audio that each is part
-    of costs some of its own, so that sessions of the same length are compared."""
+def counts_per_message(sizes: list[int]) -> tuple[float, list[tuple[float, float]]]:
+    """Heap allocations a second of a node that has no sessions, and then heap allocations and signals to other threads for each
+    message, by its size: the second of audio that each is part of costs some of its own, so that sessions of the same length are
+    compared. What the node does anyway, in the same time, is taken off."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "counts"
         preload = {"LD_PRELOAD": str(STAND_INS / "counter.so"), "COUNTER_FILE": str(file)}
         with Server(RELEASE_BINARY, HANSARD_ENGINE="synthetic", HANSARD_EVENT_LOOPS="1", **preload) as server:
 
+            def counts() -> tuple[int, int]:
+                return struct.unpack("2Q", file.read_bytes())
+
             def counted(size: int, frames: int) -> tuple[int, int, int]:
-                load = Load(server.port, server.key, 10, size, 10, frames)
-                before = struct.unpack("2Q", file.read_bytes())
+                load = Load(server.port, server.key, 10, size, COUNTED_INTERVAL_MS, frames)
+                before = counts()
                 sent = load.wait_sent()
-                after = struct.unpack("2Q", file.read_bytes())
+                after = counts()
                 load.end()
                 return sent, after[0] - before[0], after[1] - before[1]
 
             counted(sizes[0], 100)
+            server.wait_for_quiet()
+            seconds, before = COUNTED_FRAMES * COUNTED_INTERVAL_MS / 1_000, counts()
+            time.sleep(seconds)
+            idle = [after - at_first for at_first, after in zip(before, counts())]
             for size in sizes:
                 sent, allocations, signals = counted(size, COUNTED_FRAMES)
-                found.append((allocations / sent, signals / sent))
-    return found
+                found.append(((allocations - idle[0]) / sent, (signals - idle[1]) / sent))
+    return idle[0] / seconds, found
 
 
 @contextlib.contextmanager
@@ -129,8 +137,10 @@ def main() -> None:
     print(f"{'':<55} {'sink':>9} {'hansard':>9} {'added':>9} {'ratio':>6}")
     for name, sink_cost, cost in zip(names, least, ours):
         print(f"{name:<55} {sink_cost:9.1f} {cost:9.1f} {cost - sink_cost:9.1f} {cost / sink_cost:6.2f}")
-    print("Counts for each message, 10 sessions, one message each 10 ms")
-    for size, (allocations, signals) in zip(COUNTED_SIZES, counts_per_message(COUNTED_SIZES)):
+    idle, counts = counts_per_message(COUNTED_SIZES)
+    print(f"Counts for each message, 10 sessions, one message each {COUNTED_INTERVAL_MS} ms")
+    print(f"(what a node without sessions does is taken off: {idle:,.0f} allocations a second)")
+    for size, (allocations, signals) in zip(COUNTED_SIZES, counts):
         print(f"{size:6} bytes ({size / 32:g} ms of audio): {allocations:6.2f} allocations, {signals:5.2f} signals to threads")
     print()
 
