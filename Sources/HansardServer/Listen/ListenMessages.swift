@@ -36,7 +36,8 @@ struct ListenMessages {
                 text.field("request_id", session.description)
                 text.field("sha256", sha256())
                 text.field("created", Timestamp.format(startedAt))
-                text.field("duration", duration)
+                // As the ledger has it: whole milliseconds.
+                text.field("duration", AudioTime(microseconds: duration.milliseconds * 1_000))
                 text.field("channels", channels)
             }
         }

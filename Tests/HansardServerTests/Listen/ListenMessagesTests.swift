@@ -136,6 +136,15 @@ import Yams
         #expect(object["channels"] as? Int == 2)
     }
 
+    /// It says what is billed: of 15,998 samples of 16 kHz 999 ms are.
+    @Test(arguments: [(15_998, 0.999), (15, 0), (16_000, 1)]) func theDurationIsThatOfTheLedger(
+        frames: Int64, seconds: Double
+    ) throws {
+        let duration = AudioTime(frames: frames, sampleRate: 16_000)
+        #expect(try message(.metadata(duration: duration, channels: 1))["duration"] as? Double == seconds)
+        #expect(Double(duration.milliseconds) / 1_000 == seconds)
+    }
+
     @Test func speechEventsAreWhole() throws {
         let started = try message(.speechStarted(channel: 0, channels: 1, at: .milliseconds(420)))
         #expect(started["type"] as? String == "SpeechStarted")
