@@ -153,7 +153,7 @@ struct ProjectRoutes: Sendable {
         let today = Date.now
         let last = try match.day("end") ?? today
         var first = try match.day("start")
-        if first == nil { first = try await reports.firstHour(of: tenant) }
+        if first == nil { first = try await reports.firstHour(of: tenant).map { min($0, last) } }
         return try ProjectDays(from: first ?? min(today, last), through: last)
     }
 
@@ -175,6 +175,9 @@ struct ProjectRoutes: Sendable {
         sessions.key = filter.group[.key].map { KeyID($0) }
         sessions.startedFrom = try match.moment("start")
         sessions.startedBefore = try match.moment("end", isEnd: true)
+        if let start = sessions.startedFrom, let end = sessions.startedBefore, end < start {
+            throw HansardError(.invalid, "end must not be before start", field: "end")
+        }
         let status = try match.choice("status", RequestStatus.self)
         let session = try match.value("request_id")
         var rows: [UsageRow] = []

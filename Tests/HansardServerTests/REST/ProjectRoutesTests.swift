@@ -116,11 +116,16 @@ import Web
                 ("limit=1001", "limit"), ("page=-1", "page"), ("page=1000&limit=1000", "page"),
                 ("status=odd", "status"),
                 ("request_id=x", "request_id"), ("start=soon", "start"), ("tag=a", "tag"), ("diarize=true", "diarize"),
+                ("start=2026-02-03&end=2026-02-01", "end"),
+                ("start=2026-02-03T10:00:00Z&end=2026-02-03T09:00:00Z", "end"),
             ] {
                 let response = await fixture.get(Self.project + "/requests", query)
                 let errors = response.object["errors"] as? [[String: String]]
                 #expect(response.status == 400 && errors?.first?["pointer"] == field, "\(query): \(response.text)")
             }
+            // Who gives no start did not give one that is after the end.
+            let early = await fixture.get(Self.project + "/usage/breakdown", "end=2020-01-05")
+            #expect(early.status == 200 && early.object["start"] as? String == "2020-01-05", "\(early.text)")
         }
     }
 
