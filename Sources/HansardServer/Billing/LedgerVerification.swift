@@ -15,8 +15,8 @@ extension Connection {
 
     /// What sessions' rows and the ledger say of the same.
     func sessionFindings(_ period: QuotaPeriod, settled: Date) throws -> [UsageVerification.Finding] {
-        try counterFindings(period, settled: settled) + labelFindings(period, settled: settled)
-            + recentFindings(period, settled: settled)
+        try counterFindings(period, settled: settled) + statusFindings(period, settled: settled)
+            + labelFindings(period, settled: settled) + recentFindings(period, settled: settled)
     }
 
     /// What a month's records, its totals and its marks say of the same. One transaction writes them: they agree at any moment.
@@ -74,6 +74,29 @@ extension Connection {
         }
     }
 
+    /// What the connection store keeps of sessions that ended, where it is this database: their rows and records come by the
+    /// node's spool, and would both be missing if that was lost. A lost node's session may be known by its lease alone, as a
+    /// whole, so that it may have less there.
+    private func statusFindings(_ period: QuotaPeriod, settled: Date) throws -> [Finding] {
+        let (start, end) = (period.start, period.end)
+        return try query(
+            """
+            SELECT t.tenant_id, t.session_id, t.audio_ms::text AS status_audio, l.audio_ms::text AS ledger_audio
+            FROM session_status AS t CROSS JOIN LATERAL (
+                SELECT coalesce(sum(s.audio_ms), 0) AS audio_ms FROM usage_segments AS s
+                WHERE s.tenant_id = t.tenant_id AND s.session_id = t.session_id
+            ) AS l
+            WHERE t.started_at >= \(start) AND t.started_at < \(end) AND t.ended_at <= \(settled)
+                AND t.audio_ms > l.audio_ms
+            ORDER BY t.tenant_id, t.session_id LIMIT \(UsageVerification.limit)
+            """
+        ).map { row in
+            let (status, ledger): (String, String) = (try row.value("status_audio"), try row.value("ledger_audio"))
+            return Finding(
+                .sessions, "\(try row.session): it ended with audio_ms \(status), the ledger has audio_ms \(ledger)")
+        }
+    }
+
     /// A segment has what its session's row has, where that can be told: of a session at several engines the row names one, and
     /// of audio that described itself the segment may have more channels, which were announced. Of one that only the count of a
     /// lost node's sessions knows the client's wishes are not known.
@@ -102,6 +125,7 @@ extension Connection {
                     -- Times of a spool may have been rounded.
                     CASE WHEN s.session_started_at - u.started_at NOT BETWEEN '-1 millisecond' AND '1 millisecond'
                         THEN 'the session began at another time than in its row' END,
+                    CASE WHEN s.begins THEN 'begins is set, as of a surplus alone' END,
                     CASE WHEN u.session_id IS NOT NULL AND NOT s.is_final AND s.last_at <= \(settled)
                         THEN 'it is not final, and the session is over' END,
                     CASE WHEN (s.audio_before_ms, s.connected_before_ms) <> (e.audio_ms, e.connected_ms)

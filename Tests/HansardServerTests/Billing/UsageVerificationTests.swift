@@ -110,6 +110,8 @@ private let charged = #""amount":"2.00""#
             "UPDATE usage_segments SET is_final = false WHERE session_id = SESSION", [.sessions, .records],
             "it is not final"),
         Alteration(
+            "UPDATE usage_segments SET begins = true WHERE session_id = SESSION", [.sessions], "begins is set"),
+        Alteration(
             "UPDATE usage_segments SET last_at = '2099-01-01' WHERE session_id = SESSION", [.records, .recent],
             "until 2099"),
         Alteration(
