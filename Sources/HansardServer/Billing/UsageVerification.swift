@@ -36,6 +36,8 @@ public struct UsageVerification: Sendable {
             case gone
             /// Sessions that were at work a moment ago: no fault, their rows and records are on their way.
             case recent
+            /// That there is nothing at all of the month: no fault, and what a mistaken month looks like.
+            case nothing
         }
 
         /// What is compared.
@@ -43,7 +45,12 @@ public struct UsageVerification: Sendable {
         /// Where, and what each side says.
         public var text: String
         /// Whether it is a fault.
-        public var isFault: Bool { check != .late && check != .recent && check != .gone }
+        public var isFault: Bool {
+            switch check {
+            case .late, .gone, .recent, .nothing: false
+            case .sessions, .records, .marks, .hours, .events, .days, .invoices, .credits, .plans: true
+            }
+        }
 
         init(_ check: Check, _ text: String) {
             self.check = check
@@ -92,6 +99,9 @@ public struct UsageVerification: Sendable {
                 for tenant in try await connection.ratedTenants(period) {
                     findings += try await connection.ratingFindings(period, tenant, areRecordsGone: droppedAt != nil)
                 }
+                if findings.isEmpty, try await connection.hasNothing(of: period) {
+                    findings = [Finding(.nothing, "there is neither usage nor an invoice of \(period)")]
+                }
                 return findings
             }
             await pool.close()
@@ -109,5 +119,19 @@ public struct UsageVerification: Sendable {
             counts[finding.check, default: 0] += 1
             return counts[finding.check, default: 0] <= limit
         }
+    }
+}
+
+extension Connection {
+    /// Whether a month has no sessions, no usage and no invoices.
+    fileprivate func hasNothing(of period: QuotaPeriod) throws -> Bool {
+        let (start, end) = (period.start, period.end)
+        return try query(
+            """
+            SELECT NOT EXISTS (SELECT FROM usage_segments WHERE period = \(period.firstDay)::date)
+                AND NOT EXISTS (SELECT FROM usage_rows WHERE started_at >= \(start) AND started_at < \(end))
+                AND NOT EXISTS (SELECT FROM invoices WHERE period = \(period.description)) AS has_nothing
+            """
+        ).only().value("has_nothing")
     }
 }

@@ -2,11 +2,26 @@ import Foundation
 import Hansard
 import Postgres
 import Testing
+import Web
 
 @testable import HansardServer
 
 /// What `hansard usage verify` finds of sessions that the ledger knows nothing of.
 @Suite struct StatusVerificationTests {
+    /// A mistaken year is no proof.
+    @Test func aMonthWithNothingIsTold() async throws {
+        try await BillingFixture.run { fixture async throws in
+            try await fixture.bill(by: BillingFixture.minutes("1", commitment: "5"))
+            for month in ["1999-01", "2026-01"] {
+                let found = try await fixture.findings(try #require(QuotaPeriod(month)))
+                #expect(found.map(\.check) == [.nothing] && !found.contains(where: \.isFault), "\(found)")
+                #expect(found[0].text == "there is neither usage nor an invoice of \(month)")
+            }
+            #expect(await fixture.close(BillingFixture.january).status == 200)
+            #expect(try await fixture.findings() == [])
+        }
+    }
+
     /// A spool that is lost takes a session's row and its records: that it ended the connection store knows by itself.
     @Test func aSessionOfWhichTheLedgerHasNothingIsFound() async throws {
         try await BillingFixture.run { fixture async throws in
