@@ -314,7 +314,7 @@ struct Parts: Sendable {
                 help: "Bytes in the spool of sessions of which some store has still to learn.",
                 value: Double(services.spool.unsettledBytes)),
             Metrics.Gauge(
-                name: "hansard_spool_failures_total", help: "Spool writes that failed.",
+                name: "hansard_spool_failures_total", help: "Spool writes and syncs that failed, and damaged files.",
                 value: Double(services.spool.failures),
                 isCounter: true),
             Metrics.Gauge(

@@ -103,51 +103,6 @@ public enum SpoolRecord: Sendable, Equatable, Codable {
     }
 }
 
-/// The framing of records in a spool file: length (4 bytes, little endian), CRC-32C of the payload (4 bytes), payload.
-///
-/// A file may end in the middle of a record, after a crash: what precedes the torn record is good.
-public enum SpoolFraming {
-    /// A payload's largest size: a transcript of some hours of dense speech has a few MiB.
-    public static let maximumPayload = 64 << 20
-    /// What precedes the payload.
-    public static let headerBytes = 8
-
-    /// Frames one payload of 1...`maximumPayload` bytes.
-    public static func frame(_ payload: [UInt8]) -> [UInt8] {
-        precondition(
-            (1...maximumPayload).contains(payload.count), "a spool record has 1 to \(maximumPayload) bytes")
-        let checksum = CRC32.castagnoli.checksum(payload)
-        return littleEndian(UInt32(payload.count)) + littleEndian(checksum) + payload
-    }
-
-    /// Reads the payloads from the start of a file's bytes.
-    ///
-    /// - Returns: the payloads and how many bytes they and their headers take; whatever follows is torn or damaged.
-    public static func payloads(in bytes: [UInt8]) -> (payloads: [ArraySlice<UInt8>], goodBytes: Int) {
-        var payloads: [ArraySlice<UInt8>] = []
-        var offset = 0
-        while bytes.count - offset >= headerBytes {
-            let length = Int(number(bytes[offset..<offset + 4]))
-            let start = offset + headerBytes
-            // Zeros, as a power failure leaves them, would pass for an empty record: its checksum is 0.
-            guard (1...maximumPayload).contains(length), bytes.count - start >= length else { break }
-            let payload = bytes[start..<start + length]
-            guard CRC32.castagnoli.checksum(payload) == number(bytes[offset + 4..<start]) else { break }
-            payloads.append(payload)
-            offset = start + length
-        }
-        return (payloads, offset)
-    }
-
-    private static func littleEndian(_ value: UInt32) -> [UInt8] {
-        (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * UInt32($0))) }
-    }
-
-    private static func number(_ bytes: ArraySlice<UInt8>) -> UInt32 {
-        bytes.reversed().reduce(0) { $0 << 8 | UInt32($1) }
-    }
-}
-
 /// What a spool says about the sessions that a node did not settle before it ended: folded from its records.
 ///
 /// Their order does not matter, nor does it if they come twice: a spool that makes room writes some of them again, behind later
@@ -199,6 +154,13 @@ public struct SpoolRecovery: Sendable {
 
         var sortedRecords: [UsageRecord] { records.sorted { $0.key < $1.key }.map(\.value) }
 
+        /// What is missing at the end of one whose end is known, and not its beginning.
+        var closingRecordsOfStray: [UsageRecord] {
+            guard let usage = end?.usage else { return [] }
+            let last = sortedRecords.last ?? UsageRecord(beginningOf: usage)
+            return SpoolRecovery.closingRecords(after: last, usage, channels: last.channels)
+        }
+
         var unsettled: Unsettled? {
             guard let began else { return nil }
             return Unsettled(
@@ -225,9 +187,10 @@ public struct SpoolRecovery: Sendable {
     /// that can be done of them is to deliver it.
     public var strays: Set<SessionID> { Set(known.filter { $0.value.began == nil }.keys) }
 
-    /// What the ledger may not have yet of sessions that are not settled: what they wrote down, and how it ended.
+    /// What the ledger may not have yet of sessions that are not settled: what they wrote down, and how it ended. A stray's end tells
+    /// that as well: damage may have taken its beginning.
     public var usage: [UsageRecord] {
-        let strays = known.values.filter { $0.began == nil }.flatMap(\.sortedRecords)
+        let strays = known.values.filter { $0.began == nil }.flatMap { $0.sortedRecords + $0.closingRecordsOfStray }
         return strays.sorted {
             ($0.madeAt, $0.session.description, $0.segment, $0.sequence)
                 < ($1.madeAt, $1.session.description, $1.segment, $1.sequence)
@@ -258,6 +221,27 @@ public struct SpoolRecovery: Sendable {
     }
 }
 
+extension SpoolRecovery {
+    /// What follows a session's last record if that does not tell all that its end does.
+    fileprivate static func closingRecords(after last: UsageRecord, _ end: UsageRow, channels: Int) -> [UsageRecord] {
+        let total = UsageCounters(
+            audio: end.audioMilliseconds, connected: end.connectedMilliseconds, engine: end.engineMilliseconds)
+        guard !last.isFinal || last.total.maximum(total) != last.total else { return [] }
+        var meter = UsageMeter(recovering: last)
+        return meter.end(at: total, engine: last.engine, channels: channels, now: end.endedAt)
+    }
+}
+
+extension UsageRecord {
+    /// Nothing yet, of a session of which only the end is known.
+    fileprivate init(beginningOf usage: UsageRow) {
+        self.init(
+            session: usage.session, tenant: usage.tenant, key: usage.key, engine: usage.engine, model: usage.model,
+            language: usage.language, tags: usage.tags, region: usage.region, channels: usage.channels,
+            startedAt: usage.startedAt)
+    }
+}
+
 extension SpoolRecovery.Unsettled {
     /// The records that are missing at its end: none if it wrote its last one itself. They are the same however often they are
     /// made.
@@ -269,12 +253,8 @@ extension SpoolRecovery.Unsettled {
                 session: began.session, tenant: began.tenant, key: began.key, engine: began.engine, model: began.model,
                 language: began.language, tags: began.tags, region: began.region, channels: max(1, began.channels),
                 startedAt: began.startedAt)
-        let total = UsageCounters(
-            audio: end.audioMilliseconds, connected: end.connectedMilliseconds, engine: end.engineMilliseconds)
-        guard !last.isFinal || last.total.maximum(total) != last.total else { return [] }
-        var meter = UsageMeter(recovering: last)
         let channels = began.isAudioKnown ? began.channels : last.channels
-        return meter.end(at: total, engine: last.engine, channels: channels, now: end.endedAt)
+        return SpoolRecovery.closingRecords(after: last, end, channels: channels)
     }
 
     /// The end to report: its own if it reached one, else that of a session whose node died.

@@ -189,9 +189,10 @@ final class UsageDelivery: Sendable {
         return false
     }
 
-    /// Earlier lives are over once all that they left is delivered, and it is certain that they make no more.
+    /// Earlier lives are over once all that they left is delivered, and it is certain that they make no more. If some of it is
+    /// damaged, nobody knows what they left: an operator says when they are over.
     private func finishInherited(within wait: Duration) async -> Bool {
-        guard state.withLock(\.hasInherited) else { return true }
+        guard !spool.hasDamagedFiles, state.withLock(\.hasInherited) else { return true }
         let answer = await attempt(within: wait) { [ledger, spool, epoch] in
             try await ledger.finish(spool: spool.identity, before: epoch)
         }

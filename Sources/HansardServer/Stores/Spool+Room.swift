@@ -126,16 +126,23 @@ extension Spool {
                 failures: failures)
             let readableBytes = state.withLock { $0.contents.readableBytes(of: file) }
             if carry.readableBytes < readableBytes {
-                let what = isLost ? "what can be read is written again" : "it stays until its sessions are settled"
-                logger.error(
-                    "a spool file is damaged; \(what)",
-                    metadata: [
-                        "file": "\(file)", "good_bytes": "\(carry.readableBytes)", "bytes": "\(readableBytes)",
-                    ])
+                // What is written again goes, and what it lost is in no other file.
+                let isNews = try !isLost || keepDamaged(file)
+                if isNews {
+                    let what = isLost ? "what can be read is written again" : "it stays until its sessions are settled"
+                    logger.error(
+                        "a spool file is damaged; \(what)",
+                        metadata: [
+                            "file": "\(file)", "good_bytes": "\(carry.readableBytes)", "bytes": "\(readableBytes)",
+                        ])
+                    state.withLock { $0.failures += 1 }
+                }
                 if !isLost {
                     state.withLock { $0.contents.isDamaged(file) }
                     return finish()
                 }
+                // What fails meanwhile is told from what failed before by their number.
+                if isNews { return read(file, isLost: isLost, failures: failures + 1) }
             }
             writer.execute { [self] in write(carry, from: 0) }
         } catch let error as CocoaError where error.code == .fileReadNoSuchFile {

@@ -50,9 +50,11 @@ final class Spool: Sendable {
         /// the log, not one for each record.
         var isFailing = false
         var identity = UUID()
+        /// The names under which damaged files are kept.
+        var damagedFiles: Set<String> = []
     }
 
-    private let folder: URL
+    let folder: URL
     private let maximumBytes: Int
     private let fileBytes: Int
     let syncData: @Sendable (Int32) -> Bool
@@ -125,10 +127,13 @@ final class Spool: Sendable {
     var unsettledBytes: Int { state.withLock(\.contents.liveBytes) }
     /// How many sessions are not settled.
     var unsettledSessions: Int { state.withLock(\.contents.sessions) }
-    /// Writes that failed since the start.
+    /// Writes and syncs that failed since the start, and files that were found to be damaged.
     var failures: Int { state.withLock(\.failures) }
     /// Whether new sessions must be refused until older ones are settled.
     var isFull: Bool { bytes >= maximumBytes }
+
+    /// Whether files are kept aside, or were at the start, that lost some of what earlier lives wrote: nobody knows of what.
+    var hasDamagedFiles: Bool { state.withLock { !$0.damagedFiles.isEmpty } }
 
     /// Whether the disk refuses or loses what is written: finals would not survive the process or the machine, so no session is begun.
     var isFailing: Bool { state.withLock(\.isFailing) }
@@ -296,65 +301,5 @@ final class Spool: Sendable {
             state.contents.begin(index)
         }
         return fresh
-    }
-
-    // MARK: Recovery
-
-    func url(of index: Int) -> URL {
-        let digits = String(index)
-        return folder.appending(path: String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".spool")
-    }
-
-    /// Reads every file in order. A torn end is what a crash leaves; damage before the end of a file is logged, and what
-    /// follows it in that file is lost.
-    private func recover() throws -> SpoolRecovery {
-        let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".spool") }
-        let indexes = names.compactMap { Int($0.dropLast(".spool".count)) }.sorted()
-        var recovery = SpoolRecovery()
-        var contents = state.withLock(\.contents)
-        for index in indexes {
-            let bytes = try Self.contents(url(of: index))
-            let (payloads, goodBytes) = SpoolFraming.payloads(in: bytes)
-            if goodBytes < bytes.count {
-                logger.notice(
-                    "a spool file ends in a torn record",
-                    metadata: ["file": "\(index)", "good_bytes": "\(goodBytes)", "bytes": "\(bytes.count)"])
-            }
-            contents.begin(index)
-            for payload in payloads {
-                let record = try record(payload, of: index)
-                recovery.add(record)
-                contents.add(payload.count + SpoolFraming.headerBytes, of: record)
-            }
-            contents.addTorn(bytes.count - goodBytes)
-        }
-        contents.keep(recovery.strays.union(recovery.sessions.map(\.began.session)))
-        state.withLock { state in
-            state.index = indexes.last ?? 0
-            state.contents = contents
-        }
-        try syncLeft(indexes)
-        if case .delete(let files) = contents.nextStep { delete(files) }
-        return recovery
-    }
-
-    private func record(_ payload: ArraySlice<UInt8>, of index: Int) throws -> SpoolRecord {
-        do {
-            return try JSONDecoder().decode(SpoolRecord.self, from: Data(payload))
-        } catch {
-            // The checksum is right, so another version of Hansard wrote it: better to stop than to lose it.
-            throw HansardError(.internal, "file \(index) of the spool holds a record of an unknown form: \(error)")
-        }
-    }
-
-    /// What a killed process wrote need not be on the disk, and files are deleted because of it.
-    private func syncLeft(_ indexes: [Int]) throws {
-        for index in indexes {
-            let handle = try FileHandle(forReadingFrom: url(of: index))
-            guard syncData(handle.fileDescriptor) else {
-                throw HansardError(
-                    .unavailable, "its file \(index) cannot be synced: \(String(cString: strerror(errno)))")
-            }
-        }
     }
 }

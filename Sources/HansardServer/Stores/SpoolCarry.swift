@@ -26,11 +26,11 @@ struct SpoolCarry: Sendable {
     /// - Parameter pieceBytes: a piece has one frame, or as many as are not longer than this together.
     /// - Throws: if a record is of an unknown form.
     init(file: Int, isLost: Bool, bytes: [UInt8], pieceBytes: Int, failures: Int) throws {
-        let (payloads, readableBytes) = SpoolFraming.payloads(in: bytes)
+        let reading = SpoolFraming.read(bytes)
         let decoder = JSONDecoder()
         var pieces: [[Frame]] = []
         var room = 0
-        for payload in payloads {
+        for payload in reading.payloads {
             let record = try decoder.decode(SpoolRecord.self, from: Data(payload))
             var isSettling = false
             if case .settled = record { isSettling = true }
@@ -48,7 +48,7 @@ struct SpoolCarry: Sendable {
         self.file = file
         self.isLost = isLost
         self.pieces = pieces
-        self.readableBytes = readableBytes
+        readableBytes = reading.intactBytes
         self.failures = failures
         self.bytes = bytes
     }

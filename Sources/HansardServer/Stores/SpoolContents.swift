@@ -7,7 +7,7 @@ import Hansard
 /// the files hold more of settled sessions than of others, the oldest is carried, which means that the records in it that must
 /// be kept are written again, behind the newest, and that it then goes.
 ///
-/// A file of which a sync failed may have a hole, behind which nothing could be read after a power failure, though it can be now
+/// A file of which a sync failed may have a hole after a power failure, though all of it can be read now
 /// (https://man7.org/linux/man-pages/man2/fsync.2.html, Notes on errors). What is needed of it is written again as if it were carried,
 /// with the `settled` records, whose sessions earlier files may have. Nothing goes before that is done.
 ///

@@ -126,7 +126,7 @@ import Testing
         try await rest(spool)
         #expect(spool.unsettledSessions == 1)
         let kept = try fixture.files.map { try Spool.contents(fixture.folder.url.appending(path: $0)) }
-        let records = try kept.flatMap { SpoolFraming.payloads(in: $0).payloads }.map {
+        let records = try kept.flatMap { SpoolFraming.read($0).payloads }.map {
             try JSONDecoder().decode(SpoolRecord.self, from: Data($0))
         }
         #expect(records.contains(began(1)) && !records.contains(began(0)))

@@ -8,8 +8,8 @@ import Testing
     static let file = payloads.flatMap(SpoolFraming.frame)
 
     static func read(_ bytes: [UInt8]) -> (payloads: [[UInt8]], goodBytes: Int) {
-        let read = SpoolFraming.payloads(in: bytes)
-        return (read.payloads.map(Array.init), read.goodBytes)
+        let read = SpoolFraming.read(bytes)
+        return (read.payloads.map(Array.init), read.intactBytes)
     }
 
     /// Where each record ends in the file, the start included.
@@ -33,6 +33,7 @@ import Testing
         }
     }
 
+    /// Behind damage only what looks like a record is found, and these do not.
     @Test func anyFlippedBitEndsTheGoodPart() {
         for bit in 0..<Self.file.count * 8 {
             var damaged = Self.file
