@@ -47,7 +47,7 @@ def plan(chance: random.Random) -> dict:
         charges.append(charge(chance, None, None))
     return {
         "currency": chance.choice(list(PLACES)),
-        "time": "audio",
+        "time": chance.choice(["audio", "connected"]),
         "increment": chance.choice([1, 100, 1_000, 6_000, 60_000]),
         "minimum": chance.choice([0, 0, 15_000, 10_500]),
         "commitment": chance.choice(["0", "0", price(chance, 500)]),
@@ -55,26 +55,38 @@ def plan(chance: random.Random) -> dict:
     }
 
 
+def length(chance: random.Random) -> int:
+    return chance.choice([0, 1, chance.randrange(20_000), chance.randrange(20_000_000)])
+
+
+def parts_before(chance: random.Random) -> list[dict]:
+    """Of a session that a period's end cuts: at one engine after the other, some of it without audio."""
+    made = []
+    for _ in range(chance.choice([1, 1, 2, 3])):
+        connected = length(chance)
+        audio = chance.choice([connected, connected, 0, chance.randint(0, connected)])
+        made.append({"engine": chance.choice(ENGINES), "audio": audio, "connected": connected})
+    return made
+
+
 def times(chance: random.Random, first: int) -> list[dict]:
-    """Of sessions that are numbered from `first` on."""
+    """Of sessions that are numbered from `first` on; those of the period in what its plan bills."""
     made = []
     for number in range(first, first + chance.randrange(12)):
-        language, before = chance.choice(LANGUAGES), chance.choice([0, 0, 0, chance.randrange(1, 10_000_000)])
+        language, earlier = chance.choice(LANGUAGES), chance.choice([[], [], parts_before(chance)])
+        begins = not earlier
         # A session may have been at several engines, one after the other.
-        begins = before == 0
-        for _ in range(chance.choice([1, 1, 2])):
-            length = chance.choice([0, 1, chance.randrange(20_000), chance.randrange(20_000_000)])
+        for _ in range(chance.choice([1, 1, 2, 3])):
             made.append(
                 {
                     "session": number,
                     "engine": chance.choice(ENGINES),
                     "language": language,
                     "isBeginning": begins,
-                    "before": before,
-                    "milliseconds": length,
+                    "earlier": earlier,
+                    "milliseconds": length(chance),
                 }
             )
-            before += length
             begins = False
     return made
 
@@ -115,14 +127,21 @@ def covers(plan: dict, time: dict) -> list[int]:
 
 
 def rate(plan: dict, earlier: dict | None, times: list[dict]) -> tuple[list[dict], Decimal]:
-    """A session's parts that have a price are billed as one; what it had in an earlier period was billed by that one's plan."""
+    """A session's parts that have a price are billed as one; what it had in an earlier period was billed by that one's plan.
+
+    Time has a price if it has one by the plan of its own period, and what was billed then went by what that plan counts.
+    """
     had: dict[int, list[int]] = {}
     places = PLACES[plan["currency"]]
     sums: dict[int | None, list[int]] = {index: [0, 0, 0] for index in range(len(plan["charges"]))}
     for time in times:
         if time["session"] not in had:
-            was_priced = earlier is not None and covers(earlier, time)
-            had[time["session"]] = [time["before"], billed(time["before"], earlier)] if was_priced else [0, 0]
+            paid_for = [
+                part for part in time["earlier"] if earlier and covers(earlier, part | {"language": time["language"]})
+            ]
+            whole = sum(part[plan["time"]] for part in paid_for)
+            paid_then = billed(sum(part[earlier["time"]] for part in paid_for), earlier) if earlier else 0
+            had[time["session"]] = [whole, paid_then]
         so_far = had[time["session"]]
         taker = next(iter(covers(plan, time)), None)
         paid = time["milliseconds"]

@@ -1,3 +1,23 @@
+/// Time that a session had at one engine before a period, in milliseconds, by either measure: plans bill by one or the other.
+public struct EarlierTime: Sendable, Hashable {
+    /// The engine that listened.
+    public var engine: String
+    /// Audio that was admitted; 0 or more.
+    public var audio: Int64
+    /// How long the session was connected; 0 or more.
+    public var connected: Int64
+
+    /// See the members.
+    public init(engine: String, audio: Int64, connected: Int64) {
+        self.engine = engine
+        self.audio = audio
+        self.connected = connected
+    }
+
+    /// What a plan that bills a time goes by.
+    public func milliseconds(_ time: BilledTime) -> Int64 { time == .audio ? audio : connected }
+}
+
 /// Time of a session at one engine within one period.
 public struct BillableTime: Sendable, Hashable {
     /// Whose time it is; nil is a session of which nothing else is added.
@@ -8,21 +28,21 @@ public struct BillableTime: Sendable, Hashable {
     public var language: String
     /// Whether the session began with it, and is counted here.
     public var isBeginning: Bool
-    /// Milliseconds that the session had before, in earlier periods or at another engine; 0 or more.
-    public var before: Int64
+    /// What the session had in earlier periods. Of a session's parts within a period the first one's is what counts.
+    public var earlier: [EarlierTime]
     /// Milliseconds that it had then; 0 or more.
     public var milliseconds: Int64
 
     /// See the members.
     public init(
-        session: SessionID? = nil, engine: String, language: String, isBeginning: Bool = true, before: Int64 = 0,
-        milliseconds: Int64
+        session: SessionID? = nil, engine: String, language: String, isBeginning: Bool = true,
+        earlier: [EarlierTime] = [], milliseconds: Int64
     ) {
         self.session = session
         self.engine = engine
         self.language = language
         self.isBeginning = isBeginning
-        self.before = before
+        self.earlier = earlier
         self.milliseconds = milliseconds
     }
 }

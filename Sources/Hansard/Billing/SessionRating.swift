@@ -13,7 +13,8 @@ public struct RatedTime: Sendable, Hashable {
 /// Decides which line has a time, and what it is billed there: sessions one after the other, the parts of each in their order.
 ///
 /// A session's time is rounded up and brought to the minimum as a whole, as far as it has a price: what is billed of a later part
-/// is what all of it is billed, less what was billed before, in an earlier period by the plan of that period.
+/// is what all of it is billed, less what was billed before, in an earlier period by the plan of that period. Each plan counts the
+/// time that it bills.
 public struct SessionRating: Sendable {
     /// The time of a session that has a price, as far as it has been rated, and what it was billed.
     private struct Priced {
@@ -56,12 +57,15 @@ public struct SessionRating: Sendable {
             raw: time.milliseconds, billed: billed)
     }
 
-    /// What a session had in earlier periods: all of it as the last of them was billed.
+    /// What a session had in earlier periods, as the last of them was billed: of its time what had a price then. What had none is
+    /// not billed now, though it may have one since; what had one was paid, though it may have none any more.
     private func before(_ time: BillableTime) -> Priced {
-        guard time.before > 0, let earlier,
-            earlier.charges.contains(where: { $0.covers(engine: time.engine, language: time.language) })
-        else { return Priced(session: time.session) }
+        guard let earlier else { return Priced(session: time.session) }
+        let priced = time.earlier.filter { part in
+            earlier.charges.contains { $0.covers(engine: part.engine, language: time.language) }
+        }
+        func sum(_ plan: PlanVersion) -> Int64 { priced.reduce(0) { $0 + $1.milliseconds(plan.time) } }
         return Priced(
-            session: time.session, milliseconds: time.before, billed: Self.billed(time.before, by: earlier))
+            session: time.session, milliseconds: sum(plan), billed: Self.billed(sum(earlier), by: earlier))
     }
 }

@@ -43,8 +43,6 @@ extension Connection {
     static let segmentsPerPage = 5_000
     /// Before all sessions.
     static let noSession = UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
-    /// What a segment may have, in milliseconds, so that whatever the tables hold can be added up.
-    private static let segmentTimes: ClosedRange<Int64> = 0...1_000_000_000_000
 
     /// What the tenant's invoice for a month would be now; nil if there is nothing that it could be about: no plan, no credit, and
     /// no late usage of earlier months.
@@ -116,12 +114,12 @@ extension Connection {
                 \(try lines.map { try $0.document() })) WITH ORDINALITY
                 AS l (kind, for_period, sessions, raw_ms, billed_ms, amount, document, place)
             """)
-        // Late usage that this transaction sees, and none that comes meanwhile, is in the lines of its month.
-        let months = Set(lines.filter { $0.kind != .credit }.map(\.period.firstDay)).sorted()
+        // Late usage that this transaction sees, and none that comes meanwhile: also what comes to nothing, since the time of
+        // later months may be rated by it.
         try execute(
             """
             UPDATE late_usage SET billed_in = \(period)
-            WHERE tenant_id = \(tenant) AND period = ANY (\(months)::date[]) AND billed_in IS NULL
+            WHERE tenant_id = \(tenant) AND period <= \(invoice.period.firstDay)::date AND billed_in IS NULL
             """)
     }
 
@@ -151,8 +149,8 @@ extension Connection {
         let rated = try rated(terms, of: tenant) { session, segment in
             try query(
                 """
-                SELECT session_id, segment, engine, language, segment = 0 OR begins AS is_beginning,
-                    CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
+                SELECT session_id, segment, session_started_at, engine, language, segment = 0 OR begins AS is_beginning,
+                    audio_before_ms, connected_before_ms,
                     CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms
                 FROM usage_segments
                 WHERE tenant_id = \(tenant.rawValue) AND period = \(terms.period.firstDay)::date
@@ -176,35 +174,16 @@ extension Connection {
         var (session, segment) = (Self.noSession, -1)
         while true {
             let rows = try page(session, segment)
+            let earlier = try earlierSegments(of: tenant, in: terms.period, beside: rows)
             for row in rows {
                 (session, segment) = (try row.value("session_id"), try row.value("segment"))
-                guard let time = try billableTime(row, of: tenant) else { continue }
+                guard let time = try billableTime(row, after: earlier) else { continue }
                 rating.add(time)
             }
             guard rows.count == Self.segmentsPerPage else { break }
         }
         return RatedPeriod(
             period: terms.period, plan: terms.plan, version: terms.version, prices: terms.prices, rated: rating.lines)
-    }
-
-    /// The time of a segment; nil if it was not there yet.
-    ///
-    /// - Parameters:
-    ///   - column: of its milliseconds.
-    ///   - beginning: the column that says whether the session is counted with it.
-    func billableTime(
-        _ row: Row, _ column: String = "billable_ms", _ beginning: String = "is_beginning", of tenant: TenantID
-    ) throws -> BillableTime? {
-        guard let own = try row.value(column, as: Int64?.self) else { return nil }
-        let (before, segment): (Int64, Int) = (try row.value("before_ms"), try row.value("segment"))
-        let session = SessionID(try row.value("session_id", as: UUID.self))
-        guard Self.segmentTimes ~= before, Self.segmentTimes ~= own else {
-            throw InvoiceFault(
-                tenant: tenant, reason: "session \(session), segment \(segment), has \(own) ms, which none has")
-        }
-        return BillableTime(
-            session: session, engine: try row.value("engine"), language: try row.value("language"),
-            isBeginning: try row.value(beginning), before: before, milliseconds: own)
     }
 
     /// What earlier months that are not closed any more come to now, less all that was billed for them: those too that were passed

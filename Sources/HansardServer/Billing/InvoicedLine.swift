@@ -121,8 +121,9 @@ extension Connection {
                 line.isRest
                 ? try lateSegments(of: line, after: place.session, size)
                 : try segments(of: line.tenant, line.terms, through: line.through, after: place, size)
+            let earlier = try earlierSegments(of: line.tenant, in: line.terms.period, beside: rows)
             for row in rows {
-                let whole = try sessions.add(segment(row, of: line))
+                let whole = try sessions.add(segment(row, after: earlier))
                 place = (try row.value("session_id"), try row.value("segment"))
                 guard let whole else { continue }
                 // One more than is wanted says that there are more.
@@ -141,12 +142,12 @@ extension Connection {
         return LinePage(sessions: found + [whole])
     }
 
-    private func segment(_ row: Row, of line: InvoicedLine) throws -> BilledSegment {
+    private func segment(_ row: Row, after earlier: EarlierSegments) throws -> BilledSegment {
         BilledSegment(
             session: SessionID(try row.value("session_id", as: UUID.self)),
             startedAt: try row.value("session_started_at"),
-            known: try billableTime(row, of: line.tenant),
-            billed: try billableTime(row, "billed_ms", "was_beginning", of: line.tenant))
+            known: try billableTime(row, after: earlier),
+            billed: try billableTime(row, "billed_ms", "was_beginning", after: earlier))
     }
 
     /// The next segments of a month as the invoices up to that of a month have them, or, of nil, as they are.
@@ -158,7 +159,7 @@ extension Connection {
         return try query(
             """
             SELECT session_id, segment, session_started_at, engine, language, is_beginning, NULL::boolean AS was_beginning,
-                CASE WHEN \(isAudio) THEN audio_before_ms ELSE connected_before_ms END AS before_ms,
+                audio_before_ms, connected_before_ms,
                 CASE WHEN \(isAudio) THEN audio_ms ELSE connected_ms END AS billable_ms, NULL::bigint AS billed_ms
             FROM usage_as_of(\(tenant.rawValue), \(terms.period.firstDay)::date, \(last)::text)
             WHERE (session_id, segment) > (\(place.session), \(place.segment))
@@ -184,7 +185,7 @@ extension Connection {
             )
             SELECT u.session_id, u.segment, u.session_started_at, u.engine, u.language, u.is_beginning,
                 b.is_beginning AS was_beginning,
-                CASE WHEN \(isAudio) THEN u.audio_before_ms ELSE u.connected_before_ms END AS before_ms,
+                u.audio_before_ms, u.connected_before_ms,
                 CASE WHEN \(isAudio) THEN u.audio_ms ELSE u.connected_ms END AS billable_ms,
                 CASE WHEN \(isAudio) THEN b.audio_ms ELSE b.connected_ms END AS billed_ms
             FROM late

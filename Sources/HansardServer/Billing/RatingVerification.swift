@@ -247,12 +247,12 @@ extension Connection {
         return try rated(terms, of: tenant) { session, segment in
             try query(
                 """
-                SELECT s.session_id, s.segment, s.engine, s.language,
+                SELECT s.session_id, s.segment, s.session_started_at, s.engine, s.language,
                     s.segment = 0 OR s.segment = \(surplus) AND s.session_started_at >= \(terms.period.start) AND NOT EXISTS (
                         SELECT FROM usage_records AS r
                         WHERE r.tenant_id = s.tenant_id AND r.session_id = s.session_id AND r.segment = 0
                             AND r.period = s.period AND r.recorded_at <= \(cutOff)) AS is_beginning,
-                    CASE WHEN \(isAudio) THEN s.audio_before_ms ELSE s.connected_before_ms END AS before_ms,
+                    s.audio_before_ms, s.connected_before_ms,
                     CASE WHEN \(isAudio) THEN r.audio_ms ELSE r.connected_ms END AS billable_ms
                 FROM usage_segments AS s
                 CROSS JOIN LATERAL (

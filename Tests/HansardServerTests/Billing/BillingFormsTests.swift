@@ -25,7 +25,7 @@ import Web
         for (engine, milliseconds) in times {
             rating.add(
                 BillableTime(
-                    engine: engine, language: "en", isBeginning: true, before: 0, milliseconds: milliseconds))
+                    engine: engine, language: "en", isBeginning: true, milliseconds: milliseconds))
         }
         let period = RatedPeriod(
             period: january, plan: PlanID(UUID()), version: 3, prices: prices, rated: rating.lines)

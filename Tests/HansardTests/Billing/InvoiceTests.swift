@@ -153,7 +153,9 @@ import Testing
                     BillableTime(
                         engine: ["a", "b"].randomElement(using: &random)!,
                         language: ["en", "de"].randomElement(using: &random)!, isBeginning: .random(using: &random),
-                        before: .random(in: 0...20_000, using: &random),
+                        earlier: [
+                            EarlierTime(engine: "a", audio: .random(in: 0...20_000, using: &random), connected: 20_000)
+                        ],
                         milliseconds: .random(in: 0...900_000, using: &random)))
             }
             let rated = Self.rated(prices, times)

@@ -19,14 +19,15 @@ import Testing
     /// Parts of a session, some of which were there before, with less.
     private static func segments(_ random: inout some RandomNumberGenerator) -> [BilledSegment] {
         let (id, language) = (SessionID(UUID()), Bool.random(using: &random) ? "en" : "de")
-        var before: Int64 = Bool.random(using: &random) ? 0 : Int64.random(in: 0...40_000, using: &random)
-        let began = before == 0
+        let earlier = (0..<Int.random(in: 0...2, using: &random)).map { _ in
+            let own = Int64.random(in: 0...40_000, using: &random)
+            return EarlierTime(engine: engines.randomElement(using: &random)!, audio: own, connected: own)
+        }
         return (0..<Int.random(in: 1...4, using: &random)).map { place in
             let own = Int64.random(in: 0...20_000, using: &random)
             let known = BillableTime(
                 session: id, engine: engines.randomElement(using: &random)!, language: language,
-                isBeginning: began && place == 0, before: before, milliseconds: own)
-            before += own
+                isBeginning: earlier.isEmpty && place == 0, earlier: earlier, milliseconds: own)
             var billed: BillableTime? = known
             switch Int.random(in: 0...2, using: &random) {
             case 0: billed = nil

@@ -13,8 +13,15 @@ private enum Reference {
             var engine: String
             var language: String
             var isBeginning: Bool
-            var before: Int64
+            var earlier: [Before]
             var milliseconds: Int64
+        }
+
+        /// In periods before.
+        struct Before: Decodable {
+            var engine: String
+            var audio: Int64
+            var connected: Int64
         }
 
         struct Line: Decodable, Equatable {
@@ -100,7 +107,10 @@ private enum Reference {
                 rating.add(
                     BillableTime(
                         session: id, engine: time.engine, language: time.language, isBeginning: time.isBeginning,
-                        before: time.before, milliseconds: time.milliseconds))
+                        earlier: time.earlier.map {
+                            EarlierTime(engine: $0.engine, audio: $0.audio, connected: $0.connected)
+                        },
+                        milliseconds: time.milliseconds))
             }
         }
         return rating.lines

@@ -21,12 +21,16 @@ import Testing
         Tier(upTo: upTo, unitPrice: try #require(Price(price)))
     }
 
+    private static func earlier(_ milliseconds: Int64) -> [EarlierTime] {
+        [EarlierTime(engine: "e", audio: milliseconds, connected: milliseconds)]
+    }
+
     private func lines(_ plan: PlanVersion, _ times: [(before: Int64, milliseconds: Int64)]) -> [RatedLine] {
         var rating = Rating(plan)
         for time in times {
             rating.add(
                 BillableTime(
-                    engine: "e", language: "en", isBeginning: time.before == 0, before: time.before,
+                    engine: "e", language: "en", isBeginning: time.before == 0, earlier: Self.earlier(time.before),
                     milliseconds: time.milliseconds))
         }
         return rating.lines
@@ -56,8 +60,7 @@ import Testing
             for (place, engine) in engines.enumerated() {
                 rating.add(
                     BillableTime(
-                        session: id, engine: engine, language: "en", isBeginning: place == 0,
-                        before: Int64(place) * 1_000, milliseconds: 1_000))
+                        session: id, engine: engine, language: "en", isBeginning: place == 0, milliseconds: 1_000))
             }
             return rating.lines.map(\.billed)
         }
@@ -73,7 +76,8 @@ import Testing
         func later(_ plan: PlanVersion, after earlier: PlanVersion?) -> Int64 {
             var rating = Rating(plan, after: earlier)
             rating.add(
-                BillableTime(engine: "e", language: "en", isBeginning: false, before: 1_000, milliseconds: 4_000))
+                BillableTime(
+                    engine: "e", language: "en", isBeginning: false, earlier: Self.earlier(1_000), milliseconds: 4_000))
             return rating.lines[0].billed
         }
         #expect(later(with, after: with) == 0 && later(without, after: without) == 4_000)
