@@ -19,6 +19,8 @@ export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH := 8
 # What is passed on to pytest, for example: make test-clients PYTEST_ARGS='-k finalize -x'
 PYTEST_ARGS ?=
 PYTEST := .venvs/tests/bin/python -m pytest -c Tests/pytest.ini Tests/Clients Tests/EndToEnd
+# Files of end-to-end tests that run at once: most of them wait for time to pass. The long ones and the sanitizers' run alone.
+PYTEST_WORKERS ?= 2
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -38,7 +40,7 @@ test-swift: packages venv
 	swift test --disable-xctest --skip-build
 
 test-clients: build sdks stand-ins
-	$(PYTEST) -m 'not long' $(PYTEST_ARGS)
+	$(PYTEST) -n $(PYTEST_WORKERS) --dist loadfile -m 'not long' $(PYTEST_ARGS)
 
 prove: test ## The tests, and then the long checks
 	@.ci/install-packages $(PROVE_PACKAGES)
