@@ -71,8 +71,11 @@ def with_range(case) -> None:
             query["limit"] = min(int(query["limit"]), WIDTHS[query.get("bucket_width", "1d")])
     elif name in PROJECT_DAYS:
         query["start"], query["end"] = (f"{start:%Y-%m-%d}", f"{start + timedelta(days=len(drawn)):%Y-%m-%d}")
-    elif name == "listProjectRequests" and "page" in query:
-        query["page"] = min(int(query["page"]), 10_000 // int(query.get("limit", 10)) - 1)
+    elif name == "listProjectRequests":
+        if "page" in query:
+            query["page"] = min(int(query["page"]), 10_000 // int(query.get("limit", 10)) - 1)
+        if "start" in query and "end" in query:
+            query["end"] = query["start"]
 
 
 @schemathesis.hook
