@@ -10,13 +10,11 @@ PROGRAM = Program(
     "spool_append",
     ["Hansard", "EventLoops", "Logging", "HashTreeCollections", "DequeModule", "InternalCollectionsUtilities"],
     ["uv"],
-    # What is the server's own.
+    # What is the server's own: all of the spool, and what it needs.
     [
-        PROJECT / f"Sources/HansardServer/{name}.swift"
-        for name in (
-            *(f"Stores/{part}" for part in ("Spool", "Spool+Room", "Spool+Sync", "SpoolCarry", "SpoolContents", "SpoolIdentity")),
-            *("Stores/FileManager+SyncFolder", "Logging/Logger+Errors"),
-        )
+        *sorted((PROJECT / "Sources/HansardServer/Stores").glob("Spool*.swift")),
+        PROJECT / "Sources/HansardServer/Stores/FileManager+SyncFolder.swift",
+        PROJECT / "Sources/HansardServer/Logging/Logger+Errors.swift",
     ],
 )
 RATES, SECONDS, COUNT, EACH = (1, 10, 100, 1_000, 10_000), 20, 100_000, 2_000
