@@ -82,6 +82,9 @@ struct BillingFixture {
         try await PostgresUsageStore(pool: stores.pool).record(ended.map { try UsageRecord.row(of: $0) })
     }
 
+    /// Sums up what came.
+    func rollUp() async throws { _ = try await PostgresUsageLedger(pool: stores.pool).rollUp(atMost: 100) }
+
     /// What verifying a month finds.
     func findings(_ period: QuotaPeriod = january) async throws -> [UsageVerification.Finding] {
         try await UsageVerification(stores.pool.url, period: period).findings()

@@ -26,9 +26,6 @@ import Web
     @Test func aSessionOfWhichTheLedgerHasNothingIsFound() async throws {
         try await BillingFixture.run { fixture async throws in
             let start = BillingFixture.january.start + 9
-            func rollUp() async throws {
-                _ = try await PostgresUsageLedger(pool: fixture.stores.pool).rollUp(atMost: 100)
-            }
             let records = UsageRecord.session(7, startedAt: start, seconds: 60)
             try await fixture.ingest(UsageRecord.session(8, startedAt: start, seconds: 60))
             func ended(_ number: Int, _ milliseconds: Int) async throws {
@@ -43,7 +40,7 @@ import Web
                     """)
             }
             try await ended(8, 60_000)
-            try await rollUp()
+            try await fixture.rollUp()
             #expect(try await fixture.findings() == [])
             try await ended(7, 60_000)
             let found = try await fixture.findings()
@@ -53,7 +50,7 @@ import Web
                     "\(Sample.session(7, startedAt: start)) of tenant \(Sample.tenant): it ended with audio_ms 60000, the ledger has audio_ms 0"
                 ))
             try await fixture.ingest(records)
-            try await rollUp()
+            try await fixture.rollUp()
             #expect(try await fixture.findings() == [])
         }
     }

@@ -60,10 +60,6 @@ private let charged = #""amount":"2.00""#
         return found
     }
 
-    private func rollUp(_ fixture: Fixture) async throws {
-        _ = try await PostgresUsageLedger(pool: fixture.stores.pool).rollUp(atMost: 100)
-    }
-
     // MARK: The ledger
 
     static let ofTheLedger: [Alteration] = [
@@ -130,7 +126,7 @@ private let charged = #""amount":"2.00""#
         let found = try await expectFound(alteration) { fixture in
             try await fixture.ingest(UsageRecord.session(7, startedAt: Self.start, seconds: 60))
             try await fixture.ingest(UsageRecord.session(8, startedAt: january.end - 20, seconds: 60))
-            try await rollUp(fixture)
+            try await fixture.rollUp()
         }
         let own: [UsageVerification.Finding.Check] = [.sessions, .records, .marks]
         for finding in found where own.contains(finding.check) {
@@ -155,7 +151,7 @@ private let charged = #""amount":"2.00""#
     func aSumThatWasAlteredIsFoundWithItsPlace(_ alteration: Alteration) async throws {
         try await expectFound(alteration) { fixture in
             try await fixture.ingest(UsageRecord.session(7, startedAt: Self.start, seconds: 60))
-            try await rollUp(fixture)
+            try await fixture.rollUp()
         }
     }
 
@@ -198,7 +194,7 @@ private let charged = #""amount":"2.00""#
             let live = UsageRecord.session(51, startedAt: january.start, seconds: 60).dropLast()
             try await fixture.ingest(Array(live))
             #expect(try await fixture.findings() == [])
-            try await rollUp(fixture)
+            try await fixture.rollUp()
             #expect(try await fixture.findings() == [])
             #expect(await fixture.credit("-0.25", january).status == 201)
             for month in [january, february] { #expect(await fixture.close(month).status == 200) }
@@ -240,7 +236,7 @@ private let charged = #""amount":"2.00""#
                 """)
             let counted = try await owner.query("SELECT count_reaped_usage('lost', \(epoch)) AS n").only()
             #expect(try counted.value("n") == 1)
-            try await rollUp(fixture)
+            try await fixture.rollUp()
             #expect(try await fixture.findings() == [])
             // Without that nobody said so.
             try await fixture.alter("DELETE FROM usage_reaped")
